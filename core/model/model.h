@@ -1,0 +1,109 @@
+/* model — a decoder language model: one forward and one hand-written backward over a descriptor; families differ by data.
+ *
+ * A model is opened from a Hugging Face folder on headers alone (config.json, tensor names and shapes), then planned, then
+ * loaded. Rows are tokens: a batch is the concatenation of its documents without padding; attention never leaves a document.
+ *
+ * Threads: one pass at a time for one model. */
+#ifndef GRAFT_MODEL_MODEL_H
+#define GRAFT_MODEL_MODEL_H
+#include "base/error.h"
+#include "kernels/kernels.h"
+#include "model/adapt.h"
+#include "model/descriptor.h"
+#include "model/quantize.h"
+#include "model/tensor.h"
+#include <graft/graft.h>
+
+typedef struct model model;
+
+/* ---- opening: config.json, headers of the weight files; no weight is read ----
+ * Errors name the folder, the file, the key or tensor and what was expected. */
+int model_open(const char *folder, model **out, graft_error *err);
+void model_close(model *m); /* device memory too */
+
+const model_shape *model_descriptor(const model *m);
+const char *model_folder(const model *m);
+base_tensor *model_tensors(model *m, int32_t *count);
+const adapt_point *model_points(model *m, int32_t *count);
+/* Names PEFT targets by default for this family ("q_proj", "v_proj"), NULL-terminated. */
+const char *const *model_default_targets(const model *m);
+
+/* ---- loading ----
+ * Reads one tensor at a time: file type -> adapter init -> quantizer -> packed; then adapt_ready. `a` and `q` may be NULL.
+ * activation: F32, BF16 or (on ref64) F64. Weights of a plain layout keep the file's type; with activation F64 they are F64. */
+int model_load(model *m, kernels *device, dtype activation, adapt *a, quantize *q, graft_error *err);
+/* After an optimizer step: the copies that products read are made anew from the masters of trained tensors. */
+void model_refresh(model *m);
+/* Fills the model with random values instead of reading files (`graft init`): normal(0, initializer_range), norms at their neutral
+ * value, biases 0; a pure function of seed and tensor name. Then written by model_save. */
+int model_randomize(model *m, kernels *device, uint64_t seed, graft_error *err);
+/* Writes a complete model folder: config.json, tokenizer and generation files copied, weights in `type` (a float type) or, with
+ * DTYPE_COUNT, each in its stored type; tied tensors once; shards of at most shard_bytes. Atomic file by file. */
+int model_save(model *m, const char *folder, dtype type, int64_t shard_bytes, graft_error *err);
+/* The numbers of one tensor as f32 on the host, (out, in) orientation; for merging, inspecting, tests. */
+int model_read_tensor(model *m, int32_t tensor, float *to, graft_error *err);
+
+/* ---- rows: the input of a pass; all host memory, borrowed for the call ---- */
+typedef struct {
+    int64_t rows;
+    const int32_t *ids;       /* (rows)                                                                        */
+    const int32_t *positions; /* (rows) position of each token, increasing within a document                   */
+    int64_t documents;
+    const int64_t *start;     /* (documents + 1) first row of each document                                    */
+    const int32_t *targets;   /* (rows) the id each row should predict, already shifted; -1 = none             */
+    const float *weights;     /* (rows) weight of each target; NULL = 1                                        */
+    const int64_t *row_key;   /* (rows) for dropout, see adapt_pass; NULL when not training                    */
+} model_rows;
+
+/* ---- workspace: the memory of passes, laid out once for at most `rows` rows ---- */
+typedef struct {
+    int64_t rows;             /* capacity                                                                      */
+    int64_t documents;        /* most documents in one call                                                    */
+    int32_t backward;         /* 1: activations are kept for a backward pass                                   */
+    int32_t checkpoint;       /* 1: only block inputs are kept, blocks are recomputed                          */
+    int64_t head_rows;        /* rows of one chunk of the head; 0 = chosen from the vocabulary                 */
+} workspace_config;
+typedef struct {
+    int64_t weights;          /* base weights on the device incl. scales and packed forms                      */
+    int64_t masters, gradients; /* trained base tensors                                                        */
+    int64_t activations;      /* kept from forward to backward, KEPT slots included                            */
+    int64_t scratch;          /* temporaries incl. the head's chunk                                            */
+} model_bytes;
+typedef struct workspace workspace;
+/* Bytes a load and a workspace would take; allocates nothing. */
+void model_plan(model *m, const kernels *device, dtype activation, const adapt *a, const quantize *q, const workspace_config *c,
+                model_bytes *out);
+int workspace_create(model *m, adapt *a, const workspace_config *c, workspace **out, graft_error *err); /* after model_load */
+void workspace_free(workspace *w);
+
+/* ---- passes ---- */
+/* Log-probability of each row's target, in row order of the rows that have one (count of them); host floats (may be NULL). */
+int model_logprobs(workspace *w, const model_rows *rows, float *logp, graft_error *err);
+/* Forward, loss, backward of one slice. The objective's d loss / d logp comes from `objective` (see graft_batch; total is the
+ * step's sum of weights); gradients are added. *loss gets the slice's share of the loss. */
+typedef struct {
+    const graft_objective *functions;
+    const void *self;
+    double total;
+    int64_t step, steps;      /* for dropout and adapters */
+    int32_t training;
+} model_objective;
+int model_train_slice(workspace *w, const model_rows *rows, const model_objective *o, double *loss, graft_error *err);
+void model_zero_gradients(workspace *w); /* of trained base tensors and of the adapters */
+/* Logits (after the final softcap) of the rows listed (all when list is NULL) as host f32, (count, vocab). */
+int model_logits(workspace *w, const model_rows *rows, const int32_t *list, int64_t count, float *logits, graft_error *err);
+/* Hidden states as transformers gives them: entry 0 the embeddings, l the output of block l, the last after the final norm;
+ * host f32 (layers + 1, rows, hidden). */
+int model_hidden(workspace *w, const model_rows *rows, float *hidden, graft_error *err);
+
+/* ---- generation ---- */
+typedef struct kv_cache kv_cache;
+/* `capacity` tokens of one sequence; sliding layers may hold less. Virtual keys and embeddings of adapters are included. */
+int cache_create(workspace *w, int64_t capacity, kv_cache **out, graft_error *err);
+void cache_free(kv_cache *c);
+void cache_clear(kv_cache *c);
+int64_t cache_length(const kv_cache *c);
+/* Appends `count` tokens (at most the workspace's rows at once) and gives the logits behind the last one, host f32 (vocab). */
+int cache_append(kv_cache *c, const int32_t *ids, int64_t count, float *logits, graft_error *err);
+
+#endif

@@ -1,0 +1,34 @@
+/* quantize — the quantizer of a run at the linear layers of a model: by formulas (any layout), by fused kernels (known
+ * layouts), or from a state file under bitsandbytes' names. */
+#ifndef GRAFT_MODEL_QUANTIZE_H
+#define GRAFT_MODEL_QUANTIZE_H
+#include "base/error.h"
+#include "kernels/kernels.h"
+#include "model/tensor.h"
+#include "plugin/host.h"
+
+typedef struct quantize quantize;
+
+typedef struct {
+    const plugin_component *component; /* of kind quantizer, NULL = only `state` or a quantized model folder */
+    const void *config;
+    const char *const *targets;        /* as adapters' targets; NULL = all-linear */
+    int32_t target_count;
+    const char *const *exclude;
+    int32_t exclude_count;
+    const char *state;                 /* safetensors file with packed tensors, "" = none */
+} quantize_spec;
+
+int quantize_create(const quantize_spec *spec, quantize **out, graft_error *err); /* runs the formulas on shapes */
+void quantize_free(quantize *q);
+int32_t quantize_selects(const quantize *q, const base_tensor *t);
+/* Bytes of the packed form of t (codes and scales). */
+int64_t quantize_bytes(const quantize *q, const base_tensor *t);
+/* Fills t->w from real values on the device (out, in), which stay the caller's: allocates its buffers on the device. */
+int quantize_pack(quantize *q, kernels *device, base_tensor *t, const void *values, graft_error *err);
+/* Fills t->w from the state file; an error when the file lacks it or does not fit. 1 in *found when it was there. */
+int quantize_from_state(quantize *q, kernels *device, base_tensor *t, int32_t *found, graft_error *err);
+/* values -> round trip -> values, in place: what LoftQ sees. */
+int quantize_round_trip(quantize *q, kernels *device, const base_tensor *like, void *values, graft_error *err);
+
+#endif
