@@ -61,13 +61,20 @@ static inline float float_of(uint32_t u) {
     return f;
 }
 
+/* Written with masks: behind `?:` the compiler would branch around the sums below and not vectorize. */
+static inline uint32_t select_bits(int condition, uint32_t yes, uint32_t no) {
+    const uint32_t mask = -(uint32_t)condition;
+    return (yes & mask) | (no & ~mask);
+}
+
 /* The exponent is moved from bias 15 to 127. A subnormal m·2^-24 is (1 + m/2^10)·2^-14 - 2^-14, exact in f32. */
 static inline float widen_f16(uint16_t h) {
     const uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16;
     const uint32_t normal = magnitude + (112u << 23);
     const uint32_t special = magnitude | 0x7f800000u; /* infinity, NaN with its payload */
     const uint32_t small = bits_of(float_of(magnitude + (113u << 23)) - 0x1p-14f);
-    return float_of(sign | (magnitude >= 0x7c00u << 13 ? special : magnitude < 0x400u << 13 ? small : normal));
+    const uint32_t finite = select_bits(magnitude < 0x400u << 13, small, normal);
+    return float_of(sign | select_bits(magnitude >= 0x7c00u << 13, special, finite));
 }
 
 /* Adding 0.5 to a value below 2^-14 lets the adder round it to multiples of 2^-24, the subnormals of f16. */
@@ -75,8 +82,9 @@ static inline uint16_t narrow_f16(float f) {
     const uint32_t sign = bits_of(f) & 0x80000000u, magnitude = bits_of(f) ^ sign;
     const uint32_t normal = (magnitude - (112u << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
     const uint32_t small = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);
-    const uint32_t special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
-    return (uint16_t)(sign >> 16 | (magnitude >= 143u << 23 ? special : magnitude < 113u << 23 ? small : normal));
+    const uint32_t special = select_bits(magnitude > 0x7f800000u, 0x7e00, 0x7c00);
+    const uint32_t finite = select_bits(magnitude < 113u << 23, small, normal);
+    return (uint16_t)(sign >> 16 | select_bits(magnitude >= 143u << 23, special, finite));
 }
 
 float f16_to_f32(uint16_t h) {
