@@ -4,8 +4,8 @@
  * Source: huggingface/safetensors, README and safetensors/src/tensor.rs.
  * The reader believes nothing: every name, type, shape and offset is checked against the file's size before anything is
  * allocated for it, and a file the reference library refuses is refused here, with file, tensor and numbers in the text.
- * It accepts what the reference accepts, except names given twice (the reference silently keeps the last), names that hold
- * a NUL, more than 8 dimensions and the types that do not fill whole bytes (F4, F6).
+ * It accepts what the reference accepts, except names given twice (the reference silently keeps the last), texts that
+ * hold a NUL, and more than 8 dimensions.
  *
  * One `safetensors` is a set of tensors over one file (safetensors_open) or over the shards of a model folder
  * (weights_open); both are read by the same functions. Data is read with pread: nothing is mapped, nothing is cached, so
@@ -23,12 +23,12 @@ typedef struct safetensors safetensors;
 typedef struct {
     const char *name; /* owned by the set */
     const char *type; /* the stored type as the file names it: "F32", "BF16", "C64" ... */
-    dtype dtype;      /* DTYPE_COUNT for a type that is only copied: C64, F8_E8M0, F8_E4M3FNUZ, F8_E5M2FNUZ */
+    dtype dtype;      /* DTYPE_COUNT for a type that is only copied: C64, F8_E8M0, F8_E4M3FNUZ, F4 ... */
     int rank;         /* 0: one element */
     int64_t shape[TENSOR_RANK_MAX];
     int64_t count; /* elements: the product of shape */
     int64_t begin; /* offset in its file, counted from the file's first byte */
-    int64_t bytes; /* = count * element size */
+    int64_t bytes; /* = count * bits of an element / 8 */
     int shard;     /* which file of the set, see safetensors_path */
 } tensor_info;
 
