@@ -233,7 +233,7 @@ Test(dtype, names_are_those_of_safetensors) {
     for (int t = 0; t < DTYPE_COUNT; t++) {
         dtype back;
         cr_assert(dtype_parse(dtype_name((dtype)t), &back));
-        cr_assert_eq(back, t);
+        cr_assert_eq((int)back, t);
         cr_assert(dtype_bytes((dtype)t) >= 1 && dtype_bytes((dtype)t) <= 8);
     }
     dtype t;
