@@ -44,7 +44,8 @@ static inline uint16_t f32_to_bf16(float f) {
 float f16_to_f32(uint16_t h);
 uint16_t f32_to_f16(float f);
 
-/* Converts n elements between any two of F64 F32 BF16 F16, and from any integer type to F32, F64, I32 or I64.
+/* Converts n elements between any two of F64 F32 BF16 F16, and from any integer type to F32, F64, I32 or I64
+ * (integers that do not fit are clamped). Addresses need no alignment.
  * dst and src must not overlap unless both types have the same width and dst == src. A pair outside that list is a bug (assert). */
 void dtype_convert(void *dst, dtype dst_type, const void *src, dtype src_type, int64_t n);
 

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { FILE_LIMIT = 1 << 30 };
@@ -34,12 +35,33 @@ static int add_to_text(const char *bytes, size_t count, void *data) {
     return 0;
 }
 
+/* The digits (15 to 17) that every real in `value` needs to be read back unchanged: 0.05 is not to become
+ * 0.050000000000000003 in a file that people read. */
+static int digits_needed(json_t *value, int digits) {
+    if (json_is_real(value)) {
+        char text[40];
+        for (; digits < 17; digits++) {
+            snprintf(text, sizeof text, "%.*g", digits, json_real_value(value));
+            if (strtod(text, NULL) == json_real_value(value)) break;
+        }
+    } else if (json_is_array(value)) {
+        for (size_t i = 0; i < json_array_size(value); i++)
+            digits = digits_needed(json_array_get(value, i), digits);
+    } else if (json_is_object(value)) {
+        const char *key;
+        json_t *member;
+        json_object_foreach(value, key, member) digits = digits_needed(member, digits);
+    }
+    return digits;
+}
+
 int json_write_file(const char *path, const json_t *value, size_t flags, graft_error *err) {
     strbuf text = {0};
     int rc;
+    if ((flags & JSON_REAL_PRECISION(0x1F)) == 0) /* the cast: jansson walks objects only where they are not const */
+        flags |= JSON_REAL_PRECISION((size_t)digits_needed((json_t *)(uintptr_t)value, 15));
     if (json_dump_callback(value, add_to_text, &text, flags) != 0) {
-        rc = fail(err, GRAFT_FAILED, "cannot write %s: the value is no JSON (a text that is not UTF-8, or a circle)",
-                  path);
+        rc = fail(err, GRAFT_FAILED, "cannot write %s: it holds a text that is not UTF-8", path);
     } else {
         strbuf_puts(&text, "\n");
         rc = file_write(path, text.text, (int64_t)text.length, err);

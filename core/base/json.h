@@ -10,7 +10,7 @@
 enum { JSON_LENIENT_DUPLICATES = 1 << 30 };
 int json_read_file(const char *path, size_t flags, json_t **out, graft_error *err); /* at most 1 GiB; json_decref by the caller */
 int json_read_text(const char *text, size_t length, const char *name, size_t flags, json_t **out, graft_error *err);
-int json_write_file(const char *path, const json_t *value, size_t flags, graft_error *err); /* atomic; flags as json_dumps */
+int json_write_file(const char *path, const json_t *value, size_t flags, graft_error *err); /* atomic; flags as json_dumps; reals as short as they read back */
 
 /* Typed look-ups in an object. `what` names the file for the message. A missing key or null gives the default;
  * a wrong type is an error that names key, found type and wanted type. Whole reals (28.0) count as integers. */

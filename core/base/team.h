@@ -1,8 +1,8 @@
 /* team — graft's own threads. Work is cut into parts by shape, never by the number of threads, and which thread runs a
  * part never changes what the part computes: so no result depends on the number of threads.
  *
- * One team per process; `team_run` is called by one thread at a time and may not be nested. Members spin for a short
- * while after work, then sleep. */
+ * One team per process; `team_run` is called by one thread at a time; called from inside a part it runs its parts one
+ * after the other on that member. Members spin for a short while after work, then sleep. */
 #ifndef GRAFT_BASE_TEAM_H
 #define GRAFT_BASE_TEAM_H
 

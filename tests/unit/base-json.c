@@ -114,6 +114,26 @@ Test(json, wrong_types_name_file_key_found_and_wanted) {
     json_decref(o);
 }
 
+Test(json, reals_are_written_as_short_as_they_read_back) {
+    char path[] = BINARY_DIR "/base-json-XXXXXX", *text;
+    close(mkstemp(path));
+    graft_error err = {0};
+    int64_t size;
+    const char *const cases[][2] = {
+        {"{\"lora_dropout\": 0.05, \"lr\": [2e-4, 16.0]}", "{\"lora_dropout\": 0.05, \"lr\": [0.0002, 16.0]}\n"},
+        {"[0.1, 0.30000000000000004]",                     "[0.10000000000000001, 0.30000000000000004]\n"      }
+    };
+    for (int i = 0; i < 2; i++) {
+        json_t *const value = parse(cases[i][0], 0);
+        cr_assert_eq(json_write_file(path, value, 0, &err), 0, "%s", err.text);
+        cr_assert_eq(file_read(path, 1000, &text, &size, &err), 0, "%s", err.text);
+        cr_assert_str_eq(text, cases[i][1]);
+        free(text);
+        json_decref(value);
+    }
+    unlink(path);
+}
+
 Test(json, what_is_written_is_read_back) {
     char path[] = BINARY_DIR "/base-json-XXXXXX";
     close(mkstemp(path));
