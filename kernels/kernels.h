@@ -5,8 +5,9 @@
  * Rules for all of them: pointers named dev are device memory, whose address arithmetic is allowed and whose contents are
  * not; sizes are elements unless named bytes; matrices are row-major, a stride counts elements; reductions have a fixed
  * order, so a result depends on arguments only, never on the number of threads; element-wise work computes in f32 (f64 in
- * ref64) and rounds once at the store; products accumulate in f32 (f64). Beside a BF16 operand an F32 operand of gemm is
- * rounded to BF16 when loaded, except in narrow products (k or n <= 64 and the F32 operand the narrow one), where it may stay F32.
+ * ref64) and rounds once at the store; products accumulate in f32 (f64) or wider. Beside a BF16 operand an F32 operand of gemm
+ * is rounded to BF16 when loaded, unless it is narrow (a side of it <= 64), where it may stay F32; elsewhere operands of
+ * different types meet as they are.
  * Zero sizes are allowed everywhere. Arguments are checked by callers: a wrong one is a bug (assert).
  * Threads: a table is used by one thread at a time; parallelism inside is the team's. */
 #ifndef GRAFT_KERNELS_H
@@ -52,12 +53,15 @@ typedef enum {
     MAP_FLOOR, MAP_ROUND, /* round half to even */
     MAP_UNIFORM,          /* pop high, low: philox_uniform(seed, stream, flat index of the target element) */
     MAP_NORMAL,           /* push philox_normal(...) */
-    MAP_MT19937           /* pop first, seed: draw number first + flat index of mt19937(seed), as u = (draw & 0xffffff) * 2^-24 */
+    MAP_MT19937           /* pop first, seed: draw number first + flat index of mt19937(seed), as u = (draw & 0xffffff) * 2^-24;
+                             both are MAP_NUMBERs right before, whose doubles are used (a float would not hold them); mt19937.h */
 } map_op;
 
 typedef enum { STORE_PLAIN, STORE_U4, STORE_U4_HIGH, STORE_BLOCKS8, STORE_BLOCKS8_UNSIGNED } store_kind;
 /* U4: two elements a byte, the first in the low (HIGH: the high) bits; flat row-major, type U8.
- * BLOCKS8: bitsandbytes' blockwise 8-bit map, blocks of 256: data = U8 codes, scale = f32 absmax of each block. */
+ * BLOCKS8: bitsandbytes' blockwise 8-bit map, blocks of 256: data = U8 codes, scale = f32 absmax of each block; the signed
+ * one keeps signs (blocks8.h). A BLOCKS8 target is a whole dense tensor, offset 0.
+ * Integer stores round to the nearest whole number, ties to even, and stay inside the type; NaN is 0. */
 
 typedef struct {
     void *data; /* dev */
@@ -99,7 +103,8 @@ typedef struct {
     weight_layout layout;
     dtype type;     /* PLAIN: of data. Others: what a value is rounded to after dequantizing (F32 BF16 F16; F64 in ref64 = no rounding beyond F32's) */
     void *data;     /* PLAIN (out, in); CODEBOOK4 (out*in+1)/2 bytes, high nibble first, blocks over the flattened matrix; ROWS8 int8 (out, in) */
-    void *scale;    /* CODEBOOK4: f32 absmax (blocks), NULL when nested; ROWS8: f32 absmax of each row (bitsandbytes' SCB; value = q * (scale/127)) */
+    void *scale;    /* CODEBOOK4: f32 absmax (blocks), NULL when nested; ROWS8: f32 absmax of each row (bitsandbytes' SCB),
+                       value = (q * scale) * ROWS8_UNIT in f32 (codebook.h)                                            */
     int64_t block;  /* CODEBOOK4: elements of a block */
     float code[16]; /* CODEBOOK4 */
     /* CODEBOOK4 with double quantization: absmax = nested_code[nested[b]] * nested_scale[b / nested_block] + nested_offset, two roundings */
@@ -125,7 +130,8 @@ typedef struct {
 
 /* ---- attention ---- */
 /* A document: query rows q0..q0+q_count-1 see key rows k0..k0+k_count-1 with k_pos <= q_pos and, where window > 0,
- * q_pos - k_pos < window; and all virtual rows (positions 0..virtual_rows-1, the window counts them too). */
+ * q_pos - k_pos < window; and all virtual rows (positions 0..virtual_rows-1, the window counts them too).
+ * Query rows of no span: o, lse and dq become 0. Key rows of no span: dk and dv are left alone. */
 typedef struct {
     int64_t q0, q_count, k0, k_count;
 } attention_span;
@@ -177,7 +183,7 @@ struct kernels {
     int64_t (*weight_packed_bytes)(kernels *k, const weight *w);
     void (*weight_pack)(kernels *k, weight *w);
     void (*weight_unpack)(kernels *k, weight *w);
-    /* y (rows, out) [+]= x (rows, in)·Wᵀ + bias, then the terms in order. bias: real (out) or NULL. */
+    /* y (rows, out) [+]= alpha·x (rows, in)·Wᵀ + bias, then the terms in order. bias: real (out) or NULL. */
     void (*weight_forward)(kernels *k, const weight *w, const void *bias, const void *x, dtype x_type, void *y, dtype y_type,
                            int64_t rows, int32_t accumulate, double alpha, const lowrank_term *terms, int32_t count);
     /* dx (rows, in) [+]= alpha·dy (rows, out)·W, then for each term dH = s·dy·B, dx += dH·A, dB += s·dyᵀ·H, dA += dHᵀ·x.
@@ -188,7 +194,7 @@ struct kernels {
     void (*weight_row_sqnorm)(kernels *k, const weight *w, void *norms); /* real (out): Σ_i W[o,i]² */
     void (*weight_read)(kernels *k, const weight *w, int64_t first_row, int64_t rows, void *to, dtype type); /* (rows, in) */
     void (*weight_gather)(kernels *k, const weight *w, const int32_t *ids, int64_t rows, void *y, dtype type, double scale);
-    /* Codes and scales of a CODEBOOK4 or ROWS8 weight from (out, in) real values; specs/peft.md 1.4 (the graft rule) and 2.1.
+    /* Codes and scales of a CODEBOOK4 or ROWS8 weight from (out, in) real values, by the rules of codebook.h (w->code set).
      * Plain absmax only: nested statistics are made on the host. */
     void (*weight_quantize)(kernels *k, weight *w, const void *from);
 
@@ -218,7 +224,8 @@ struct kernels {
     /* to[i] = from[rows[i]]; scatter: to[rows[i]] += from[i] (rows distinct). */
     void (*pick_rows)(kernels *k, const int32_t *rows, int64_t count, int64_t width, const void *from, void *to, dtype type);
     void (*place_rows)(kernels *k, const int32_t *rows, int64_t count, int64_t width, const void *from, void *to, dtype type);
-    /* y [+]= x·keep/(1-p), keep from philox(seed, stream; row_key[row], feature): the same call masks a gradient. */
+    /* y [+]= x·keep/(1-p), keep by the rule of dropout.h from (seed, stream, row_key[row], feature): the same call masks a
+     * gradient. */
     void (*dropout)(kernels *k, const void *x, void *y, dtype type, int64_t rows, int64_t width, double p, uint64_t seed,
                     uint64_t stream, const int64_t *row_key, int32_t accumulate);
     /* logits (rows, vocab): logp[i] = log softmax(cap(logits[i]))[target[i]], lse real (rows). cap 0 = none, else cap·tanh(z/cap). */
