@@ -17,7 +17,8 @@ static int add_shard(safetensors *st, const char *folder, const char *index, str
                      const json_t *value, graft_error *err) {
     const char *const file = json_string_value(value);
     int64_t place;
-    if (!file || !*file || strchr(file, '/') || strchr(file, '\\') || strcmp(file, "..") == 0 || strcmp(file, ".") == 0)
+    if (!file || strlen(file) != json_string_length(value) || !*file || strchr(file, '/') || strchr(file, '\\') ||
+        strcmp(file, "..") == 0 || strcmp(file, ".") == 0)
         return fail(err, GRAFT_FAILED,
                     "%s: the file of tensor \"%s\" is %s%s%s; it must be the plain name of a file beside the index",
                     index, tensor, file ? "\"" : "no text", file ? file : "", file ? "\"" : "");
