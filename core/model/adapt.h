@@ -54,6 +54,11 @@ typedef struct adapt adapt;
 int adapt_bind(const adapt_spec *specs, int32_t count, const adapt_point *points, int32_t point_count, int64_t max_rows_virtual,
                adapt **out, graft_error *err);
 void adapt_free(adapt *a);
+/* The round trip that the service `quantize` does (LoftQ); called with dev real values of the shape of `like`. */
+void adapt_set_round_trip(adapt *a, void (*round_trip)(void *context, const base_tensor *like, void *values, graft_error *err),
+                          void *context);
+/* 1: the plugins' own formulas run instead of the fused kernels that must equal them (tests, the gradient check). */
+void adapt_set_textbook(adapt *a, int32_t on);
 
 /* ---- memory: everything is allocated once; sizes are known before ---- */
 typedef struct {
@@ -119,13 +124,16 @@ typedef struct {
     void *data, *grad;    /* dev real                                                                      */
     base_tensor *base;    /* NULL for an adapter's own                                                     */
     int32_t transposed;   /* 1: files hold it transposed (a trained Conv1D)                                */
+    int32_t in_file;      /* 1: adapter folders hold it (checkpoints hold all)                             */
+    struct instance *site; /* private: where it sits, NULL of a base tensor */
+    int32_t slot;
 } adapt_param;
 const adapt_param *adapt_params(const adapt *a, int32_t *count); /* in a fixed order; borrowed */
 const adapt_param *adapt_buffers(const adapt *a, int32_t *count); /* BUFFER slots that checkpoints keep */
 
 /* ---- files ---- */
-/* Writes adapter_config.json and adapter_model.safetensors of one spec into `folder` (atomic, file by file). */
-int adapt_save(adapt *a, int32_t spec, const char *folder, const char *base_path, graft_error *err);
+/* Writes adapter_model.safetensors of one spec into `folder` (atomic). The configuration beside it is run's (formats/peft.h). */
+int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err);
 /* Reads an adapter folder's tensors over the slots; missing, foreign, mis-shaped tensors are errors. */
 int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err);
 /* Says what was bound and what was left out and why (for `graft plan` and `graft inspect`). */

@@ -1,0 +1,117 @@
+/* adapt-private — the parts of adapt share these: instances of techniques, their slots, and calls of their hooks. */
+#ifndef GRAFT_MODEL_ADAPT_PRIVATE_H
+#define GRAFT_MODEL_ADAPT_PRIVATE_H
+#include "base/memory.h"
+#include "formula/formula.h"
+#include "model/adapt.h"
+
+enum { ADAPT_SLOTS = 28 }; /* most slots of one component */
+
+/* Names every formula knows, in the order of its bindings; the slots follow, then their gradients. */
+enum { NAME_X, NAME_Y, NAME_DX, NAME_DY, NAME_W, NAME_LOSS, NAMES_FIXED };
+enum { ADAPT_BINDINGS = NAMES_FIXED + 2 * ADAPT_SLOTS };
+
+typedef enum { HOOK_BIND, HOOK_OBSERVE, HOOK_INIT, HOOK_PREPARE, HOOK_FORWARD, HOOK_BACKWARD, HOOK_REGULARIZE, HOOK_AFTER_STEP,
+               HOOK_SAVE, HOOK_COUNT } hook;
+
+typedef struct {
+    int32_t rank, has_rows, activation;
+    int64_t shape[FORMULA_RANK];
+    int64_t count;       /* elements, or elements of one row where has_rows */
+    int64_t kept_at;     /* KEPT: bytes of one row's slots in front of this one in its block's area */
+    void *data, *grad;   /* dev: PARAM BUFFER STEP */
+    int32_t from_file;   /* its values came from a file: init is skipped */
+} slot_state;
+
+typedef struct {
+    hook at;
+    uint64_t key; /* hash of the text */
+    formula *program;
+} compiled;
+
+typedef struct instance {
+    int32_t spec, point;
+    graft_site site;     /* what plugins see */
+    void *config;        /* the options struct: the section's, or an own copy under a rank or alpha pattern */
+    int32_t own_config;
+    double *numbers;     /* values of the spec's number names */
+    uint8_t *number_set; /* by the bind hook */
+    slot_state slots[ADAPT_SLOTS];
+    compiled *programs;
+    int32_t program_count, program_capacity;
+    int32_t initialized;
+    void *virtual_rows, *virtual_grad; /* KV and EMBED: dev real (rows, out) */
+} instance;
+
+/* One section: its component and names. */
+typedef struct {
+    adapt_spec in;
+    const graft_adapter *functions;
+    const char **number_names; /* options, NUMBER slots, built-ins */
+    int32_t number_count, option_numbers;
+    char *gradient_names[ADAPT_SLOTS]; /* "dA" */
+    int32_t lowrank[4];        /* slots A and B, number s, slot H; lowrank[0] = -1: none */
+    int32_t dropout;           /* number of the option `dropout`, -1 = none */
+    int32_t enabled;
+    instance **instances;
+    int32_t count, capacity;
+} technique;
+
+struct adapt {
+    technique *techniques;
+    int32_t count;
+    const adapt_point *points;
+    int32_t point_count;
+    instance ***at;            /* (points) instances of each point in INI order, NULL-terminated, or NULL */
+    adapt_param *params, *buffers;
+    int32_t param_count, buffer_count;
+    kernels *device;
+    uint64_t seed;
+    int32_t textbook;          /* 1: fused kernels are not used */
+    void (*round_trip)(void *context, const base_tensor *like, void *values, graft_error *err); /* the quantizer's, or NULL */
+    void *round_trip_context;
+    strbuf left_out;           /* "NAME: why" lines */
+    arena names;
+};
+
+/* Number names behind the options and NUMBER slots. */
+enum { BUILTIN_IN, BUILTIN_OUT, BUILTIN_LAYERS, BUILTIN_SITE, BUILTIN_SITES, BUILTIN_STEP, BUILTIN_STEPS, BUILTIN_LINEAR,
+       BUILTIN_INPUT, BUILTIN_ONEHOT, BUILTIN_ROWS, BUILTIN_COUNT };
+extern const char *const adapt_builtin_names[BUILTIN_COUNT];
+
+/* ---- adapt-call.c ---- */
+typedef struct {
+    const void *x;         /* dev (rows, in), NULL where onehot serves */
+    const int32_t *onehot;
+    void *y, *dx, *dy, *loss;
+    const weight *w;       /* handle */
+    void *w_tensor;        /* HOOK_INIT: dev real (out, in) */
+} call_tensors;
+
+/* Runs one hook of one instance on the device. p may be NULL outside passes. The first error stays in err. */
+int adapt_call(adapt *a, instance *i, hook h, const adapt_pass *p, const call_tensors *t, int64_t step, int64_t steps,
+               int32_t *wrote_w, graft_error *err);
+/* Runs one hook on shapes alone: every formula is compiled and checked. */
+int adapt_check(adapt *a, instance *i, hook h, const char **refused, graft_error *err);
+/* Runs a slot's init formula. */
+int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, graft_error *err);
+int adapt_slot_init_check(adapt *a, instance *i, int32_t slot, graft_error *err);
+
+static inline const graft_slot *slot_of(const technique *t, int32_t slot) {
+    return &t->in.component->slots[slot];
+}
+static inline int32_t slot_count(const technique *t) {
+    return t->in.component->slot_count;
+}
+static inline int64_t round_up(int64_t bytes) {
+    return (bytes + 63) & ~(int64_t)63;
+}
+void adapt_release_device(adapt *a);
+void adapt_point_param(adapt_param *p);
+int64_t adapt_virtual_rows(const adapt *a, const instance *i);
+int64_t adapt_instance_scratch(const adapt *a, const instance *i, int64_t rows, dtype activation, dtype real);
+
+void *adapt_kept(const instance *i, int32_t slot, const adapt_pass *p);
+int64_t adapt_slot_bytes(const slot_state *s, int64_t rows, dtype activation, dtype real);
+
+#endif
