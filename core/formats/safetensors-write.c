@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "formats/quote.h"
+#include "formats/jsontext.h"
 #include "formats/safetensors-set.h"
 #include <stdlib.h>
 #include <string.h>
@@ -69,9 +69,9 @@ static void add_notes(strbuf *header, const safetensors_note *notes, int64_t cou
     strbuf_puts(header, "\"__metadata__\":{");
     for (int64_t i = 0; i < count; i++) {
         if (i) strbuf_puts(header, ",");
-        quote_add(header, sorted[i].key, QUOTE_UTF8);
+        jsontext_quote(header, sorted[i].key, 0);
         strbuf_puts(header, ":");
-        quote_add(header, sorted[i].value, QUOTE_UTF8);
+        jsontext_quote(header, sorted[i].value, 0);
     }
     strbuf_puts(header, "}");
     free(sorted);
@@ -86,7 +86,7 @@ static void make_header(strbuf *header, const entry *entries, int64_t count, con
     for (int64_t i = 0; i < count; i++) {
         const entry *const e = &entries[i];
         if (header->length > 1) strbuf_puts(header, ",");
-        quote_add(header, e->name, QUOTE_UTF8);
+        jsontext_quote(header, e->name, 0);
         strbuf_printf(header, ":{\"dtype\":\"%s\",\"shape\":[", safetensors_type_name(e->order));
         for (int d = 0; d < e->tensor->rank; d++)
             strbuf_printf(header, "%s%lld", d ? "," : "", (long long)e->tensor->shape[d]);

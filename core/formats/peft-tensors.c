@@ -1,0 +1,169 @@
+/* peft-tensors — a folder's tensors against the list that an adapter needs. */
+#include "formats/peft-tensors.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- names ---- */
+
+char *peft_tensor_name(const char *module, const char *file, int64_t layer, const char *name) {
+    if (!strchr(file, '{'))
+        return *module && strncmp(file, "base_model.", 11) != 0 ? mem_format("base_model.model.%s.%s", module, file)
+                                                                : mem_copy_text(file);
+    strbuf out = {0};
+    while (*file) {
+        const size_t plain = strcspn(file, "{");
+        strbuf_add(&out, file, plain);
+        file += plain;
+        if (strncmp(file, "{module}", 8) == 0)
+            strbuf_puts(&out, module), file += 8;
+        else if (strncmp(file, "{site}", 6) == 0)
+            strbuf_puts(&out, module), file += 6;
+        else if (strncmp(file, "{layer}", 7) == 0)
+            strbuf_printf(&out, "%lld", (long long)layer), file += 7;
+        else if (strncmp(file, "{name}", 6) == 0)
+            strbuf_puts(&out, name), file += 6;
+        else if (*file)
+            strbuf_add(&out, file++, 1);
+    }
+    return out.text;
+}
+
+/* The name without components that PEFT's state dict has and its files do not: "default", the adapter's name, and the
+ * "modules_to_save" in front of it. Owned by the caller. */
+static char *plain_name(const char *name) {
+    strbuf out = {0};
+    for (const char *part = name; part;) {
+        const size_t length = strcspn(part, ".");
+        const char *const next = part[length] ? part + length + 1 : NULL;
+        const int dropped =
+            (length == 7 && strncmp(part, "default", 7) == 0) || strncmp(part, "modules_to_save.default.", 24) == 0;
+        if (!dropped) strbuf_printf(&out, "%s%.*s", out.length ? "." : "", (int)length, part);
+        part = next;
+    }
+    return out.text ? out.text : mem_copy_text(name);
+}
+
+/* ---- the folder ---- */
+
+int peft_tensors_open(const char *folder, safetensors **out, graft_error *err) {
+    static const char *const names[] = {"adapter_model.safetensors", "adapter.safetensors"};
+    *out = NULL;
+    for (int i = 0; i < 2; i++) {
+        char *const path = path_join(folder, names[i]);
+        const int there = file_exists(path), rc = there ? safetensors_open(path, out, err) : GRAFT_OK;
+        free(path);
+        if (there) return rc;
+    }
+    char *const pickle = path_join(folder, "adapter_model.bin");
+    const int old = file_exists(pickle);
+    free(pickle);
+    return fail(err, GRAFT_FAILED, "%s: has no %s%s", folder, names[0],
+                old ? "; adapter_model.bin is not read (a pickle can run code): convert it to safetensors" : "");
+}
+
+/* ---- expected against found ---- */
+
+static int same_shape(const peft_tensor *e, const tensor_info *t) {
+    int a = 0, b = 0;
+    for (;; a++, b++) {
+        while (a < e->rank && e->shape[a] == 1)
+            a++;
+        while (b < t->rank && t->shape[b] == 1)
+            b++;
+        if (a == e->rank || b == t->rank) return a == e->rank && b == t->rank;
+        if (e->shape[a] != t->shape[b]) return 0;
+    }
+}
+
+static void add_shape(strbuf *out, const peft_tensor *e) {
+    strbuf_puts(out, "[");
+    for (int i = 0; i < e->rank; i++)
+        strbuf_printf(out, "%s%lld", i ? ", " : "", (long long)e->shape[i]);
+    strbuf_puts(out, "]");
+}
+
+static int refuse_missing(const safetensors *st, const peft_tensor *first, int64_t missing, const strbuf *foreign,
+                          int64_t others, graft_error *err) {
+    strbuf shape = {0};
+    add_shape(&shape, first);
+    fail(err, GRAFT_FAILED, "%s: tensor \"%s\" %s is missing%s%s%s", safetensors_name(st), first->name, shape.text,
+         missing > 1 ? ", and more like it" : "", others > 0 ? "; instead the file has " : "",
+         others > 0 ? foreign->text : "");
+    strbuf_free(&shape);
+    return GRAFT_FAILED;
+}
+
+static int check_found(const safetensors *st, const peft_tensor *e, graft_error *err) {
+    char *const is = tensor_describe(e->found);
+    strbuf shape = {0};
+    int rc = GRAFT_OK;
+    add_shape(&shape, e);
+    if (!same_shape(e, e->found))
+        rc = fail(err, GRAFT_FAILED, "%s: tensor \"%s\" is %s; this adapter on this model needs %s",
+                  safetensors_name(st), e->name, is, shape.text);
+    else if (!dtype_is_float(e->found->dtype))
+        rc = fail(err, GRAFT_FAILED, "%s: tensor \"%s\" is %s; F32, F16, BF16 or F64 is wanted", safetensors_name(st),
+                  e->name, is);
+    strbuf_free(&shape);
+    free(is);
+    return rc;
+}
+
+/* Gives every tensor of the file to the entry that wants it; the others are listed in `foreign`. */
+static int give_out(const safetensors *st, const strmap *places, peft_tensor *list, strbuf *foreign, int64_t *others,
+                    graft_error *err) {
+    int rc = GRAFT_OK;
+    for (int64_t i = 0; i < safetensors_count(st) && rc == GRAFT_OK; i++) {
+        const tensor_info *const t = safetensors_at(st, i);
+        int64_t at;
+        char *const plain = plain_name(t->name);
+        if (!strmap_get(places, t->name, strlen(t->name), &at) && !strmap_get(places, plain, strlen(plain), &at)) {
+            if ((*others)++ == 0) strbuf_printf(foreign, "\"%s\"", t->name);
+        } else if (list[at].found) {
+            rc = fail(err, GRAFT_FAILED, "%s: tensors \"%s\" and \"%s\" are the same one, \"%s\"", safetensors_name(st),
+                      list[at].found->name, t->name, list[at].name);
+        } else {
+            list[at].found = t;
+        }
+        free(plain);
+    }
+    return rc;
+}
+
+int peft_tensors_match(const safetensors *st, peft_tensor *list, int64_t count, graft_error *err) {
+    strmap places = {0};
+    strbuf foreign = {0};
+    const peft_tensor *first = NULL;
+    int64_t missing = 0, others = 0;
+    for (int64_t i = 0; i < count; i++) {
+        list[i].found = NULL;
+        strmap_put(&places, list[i].name, strlen(list[i].name), i);
+    }
+    int rc = give_out(st, &places, list, &foreign, &others, err);
+    for (int64_t i = 0; i < count && rc == GRAFT_OK; i++) {
+        if (list[i].found)
+            rc = check_found(st, &list[i], err);
+        else if (!list[i].optional && missing++ == 0)
+            first = &list[i];
+    }
+    if (rc == GRAFT_OK && first) rc = refuse_missing(st, first, missing, &foreign, others, err);
+    if (rc == GRAFT_OK && others > 0)
+        rc = fail(err, GRAFT_FAILED, "%s: tensor %s%s belongs to no part of this adapter on this model",
+                  safetensors_name(st), foreign.text, others > 1 ? ", and others with it," : "");
+    strbuf_free(&foreign);
+    strmap_free(&places);
+    return rc;
+}
+
+int peft_tensor_read(const safetensors *st, const tensor_info *t, float *out, graft_error *err) {
+    const int rc = safetensors_read_as(st, t, out, F32, err);
+    if (rc != GRAFT_OK) return rc;
+    for (int64_t i = 0; i < t->count; i++)
+        if (!isfinite(out[i]))
+            return fail(err, GRAFT_FAILED, "%s: tensor \"%s\": element %lld is %g", safetensors_path(st, t->shard),
+                        t->name, (long long)i, (double)out[i]);
+    return GRAFT_OK;
+}
