@@ -217,13 +217,15 @@ void ini_read_text(const char *path, const char *text, int64_t size, ini_file *o
     ini_parse_stream(next_line, &r, keep_entry, &r); /* its result repeats what check_expected finds */
 }
 
-void ini_read(const char *path, ini_file *out, problems *p) {
+int ini_read(const char *path, ini_file *out, problems *p) {
     graft_error err = {0};
     char *text = NULL;
     int64_t size = 0;
-    if (file_read(path, INI_FILE_MAX, &text, &size, &err)) problems_add(p, NULL, 0, "%s", err.text);
-    ini_read_text(path, text ? text : "", size, out, p);
+    const int found = file_read(path, INI_FILE_MAX, &text, &size, &err) == GRAFT_OK;
+    if (!found) problems_add(p, NULL, 0, "%s", err.text);
+    ini_read_text(path, found ? text : "", size, out, p);
     free(text);
+    return found;
 }
 
 void ini_override(ini_file *f, const char *assignment, problems *p) {

@@ -31,8 +31,9 @@ typedef struct {
     arena memory; /* owns all texts */
 } ini_file;
 
-/* Reads `path`. What is wrong goes to `p`; *out is filled with what could be read and always freed by the caller. */
-void ini_read(const char *path, ini_file *out, problems *p);
+/* Reads `path`. What is wrong goes to `p`; *out holds what could be read and is freed by the caller in any case.
+ * Returns 1, or 0 when there is no such file to look into. */
+int ini_read(const char *path, ini_file *out, problems *p);
 /* The same from memory; `path` names it in messages. */
 void ini_read_text(const char *path, const char *text, int64_t size, ini_file *out, problems *p);
 /* Applies "section.key=value"; the key begins behind the last dot before '=': adapter.main.rank=8. Replaces or adds. */

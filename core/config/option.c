@@ -118,7 +118,7 @@ static int check_row(const graft_option *rows, int at, int64_t struct_bytes, gra
 int option_check(const graft_option *rows, int count, int64_t struct_bytes, graft_error *err) {
     if (count > ROWS_MAX) return fail(err, GRAFT_FAILED, "its %d options are more than %d", count, ROWS_MAX);
     for (int i = 0; i < count; i++)
-        if (check_row(rows, i, struct_bytes, err)) return err->code;
+        if (check_row(rows, i, struct_bytes, err)) return GRAFT_FAILED;
     return GRAFT_OK;
 }
 

@@ -76,12 +76,12 @@ static int check_rows(const graft_rows *rows, int32_t most, const char *what, gr
 /* A table as an array of `bytes` wide rows, owned by the arena. */
 static int adopt_rows(const graft_rows *rows, int64_t bytes, const char *what, arena *memory, void **out,
                       int32_t *count, graft_error *err) {
-    if (check_rows(rows, ROWS_MAX, what, err)) return err->code;
+    if (check_rows(rows, ROWS_MAX, what, err)) return GRAFT_FAILED;
     char *const table = arena_new(memory, (size_t)rows->count + 1, (size_t)bytes);
     for (int32_t i = 0; i < rows->count; i++)
         if (adopt(table + i * bytes, bytes, (const char *)rows->at + (int64_t)i * rows->stride, rows->stride, what,
                   err))
-            return err->code;
+            return GRAFT_FAILED;
     *out = table, *count = rows->count;
     return GRAFT_OK;
 }
@@ -102,7 +102,7 @@ static int adopt_component(const graft_component *theirs, plugin_library *librar
         adopt_rows(&theirs->fields, sizeof(graft_field), "graft_field", memory, &fields, &out->field_count, err) ||
         adopt_struct(&out->adapter, kinds[out->kind].bytes, theirs->functions, STRUCT_MAX, kinds[out->kind].functions,
                      err))
-        return err->code;
+        return GRAFT_FAILED;
     for (int32_t i = 0; i < out->slot_count; i++)
         if (!((graft_slot *)slots)[i].store) ((graft_slot *)slots)[i].store = "";
     out->options = options, out->slots = slots, out->fields = fields;
@@ -119,14 +119,14 @@ static int check_unique(const plugin_library *library, graft_error *err) {
 
 static int adopt_library(const graft_plugin *theirs, plugin_library *library, graft_error *err) {
     graft_plugin plugin;
-    if (adopt_struct(&plugin, sizeof plugin, theirs, STRUCT_MAX, "graft_plugin", err)) return err->code;
+    if (adopt_struct(&plugin, sizeof plugin, theirs, STRUCT_MAX, "graft_plugin", err)) return GRAFT_FAILED;
     if (plugin.pointer_bytes != (int32_t)sizeof(void *))
         return fail(err, GRAFT_FAILED, "it was built for pointers of %d bytes; this graft has %d", plugin.pointer_bytes,
                     (int)sizeof(void *));
     if (!plugin.version) return fail(err, GRAFT_FAILED, "its version is NULL");
     library->version = plugin.version;
     if (plugin.components.count == 0) return fail(err, GRAFT_FAILED, "it declares no component");
-    if (check_rows(&plugin.components, COMPONENTS_MAX, "graft_component", err)) return err->code;
+    if (check_rows(&plugin.components, COMPONENTS_MAX, "graft_component", err)) return GRAFT_FAILED;
     library->components = mem_new((size_t)plugin.components.count, sizeof *library->components);
     for (int32_t i = 0; i < plugin.components.count; i++) {
         graft_component component = {0};
@@ -157,7 +157,7 @@ static int fail_symbol(void *handle, graft_error *err) {
 
 int plugin_open(const char *file, plugin_library **out, graft_error *err) {
     *out = NULL;
-    if (plugin_check_elf(file, err)) return err->code;
+    if (plugin_check_elf(file, err)) return GRAFT_FAILED;
     void *const handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     if (!handle) return fail(err, GRAFT_FAILED, "cannot load %s: %s", file, dlerror());
 

@@ -87,9 +87,13 @@ void registry_free(registry *r) {
 
 /* ---- files ---- */
 
+static int is_called(const plugin_component *c, plugin_kind kind, const char *name) {
+    return c->kind == kind && strcmp(c->name, name) == 0;
+}
+
 static const plugin_component *find_open(const registry *r, plugin_kind kind, const char *name) {
     for (int i = 0; i < r->component_count; i++)
-        if (r->components[i]->kind == kind && strcmp(r->components[i]->name, name) == 0) return r->components[i];
+        if (is_called(r->components[i], kind, name)) return r->components[i];
     return NULL;
 }
 
@@ -200,10 +204,10 @@ static void list_components(const plugin_library *library, strbuf *out) {
 }
 
 /* The component of that kind in one file: the only one, or the one with the file's name. */
-static int find_in_file(registry *r, plugin_kind kind, const char *file, const plugin_component **out,
-                        graft_error *err) {
+static void find_in_file(registry *r, plugin_kind kind, const char *file, const plugin_component **out,
+                         graft_error *err) {
     const opened *const o = open_file(r, file, err);
-    if (!o->library) return err->code;
+    if (!o->library) return;
     const char *const slash = strrchr(file, '/'), *const base = slash ? slash + 1 : file;
     int found = 0, named = 0;
     for (int i = 0; i < o->library->count; i++) {
@@ -213,17 +217,16 @@ static int find_in_file(registry *r, plugin_kind kind, const char *file, const p
         named = strncmp(base, c->name, length) == 0 && strcmp(base + length, ".so") == 0;
         *out = c, found++;
     }
-    if (named || found == 1) return GRAFT_OK;
+    if (named || found == 1) return;
     strbuf held = {0};
     list_components(o->library, &held);
     fail(err, GRAFT_USAGE,
          found ? "%s holds several of the kind %s, and none has its name: %s" : "%s holds no %s: it holds %s", file,
          plugin_kind_word(kind), held.text);
     strbuf_free(&held);
-    return err->code;
 }
 
-static int fail_missing(const registry *r, plugin_kind kind, const char *name, graft_error *err) {
+static void fail_missing(const registry *r, plugin_kind kind, const char *name, graft_error *err) {
     const char *names[256];
     int count = 0;
     strbuf text = {0};
@@ -232,7 +235,7 @@ static int fail_missing(const registry *r, plugin_kind kind, const char *name, g
         if (r->components[i]->kind == kind)
             names[count++] = r->components[i]->name;
         else if (strcmp(r->components[i]->name, name) == 0)
-            strbuf_printf(&text, ", it is the name of a kind %s", plugin_kind_word(r->components[i]->kind));
+            strbuf_printf(&text, " (the kind %s has one)", plugin_kind_word(r->components[i]->kind));
     const char *const near = nearest_name(name, names, count);
     if (near) strbuf_printf(&text, "; did you mean '%s'", near);
     strbuf_printf(&text, ". Tried %s.so", name);
@@ -243,41 +246,43 @@ static int fail_missing(const registry *r, plugin_kind kind, const char *name, g
         if (r->files[i].why) strbuf_printf(&text, " (refused: %s)", r->files[i].why);
     fail(err, GRAFT_USAGE, "%s", text.text);
     strbuf_free(&text);
-    return err->code;
 }
 
-static int find_by_name(registry *r, plugin_kind kind, const char *name, const plugin_component **out,
-                        graft_error *err) {
+static void find_by_name(registry *r, plugin_kind kind, const char *name, const plugin_component **out,
+                         graft_error *err) {
     char *const file_name = mem_format("%s.so", name);
-    for (int i = 0; i < r->folder_count; i++) {
+    const opened *o = NULL;
+    for (int i = 0; i < r->folder_count && !o; i++) {
         char *const file = path_join(r->folders[i], file_name);
-        const opened *const o = file_exists(file) ? open_file(r, file, err) : NULL;
+        if (file_exists(file)) o = open_file(r, file, err);
         free(file);
-        if (!o) continue;
-        for (int j = 0; o->library && j < o->library->count; j++)
-            if (o->library->components[j].kind == kind && strcmp(o->library->components[j].name, name) == 0)
-                *out = &o->library->components[j];
-        break;
     }
     free(file_name);
-    if (*out || err->code) return err->code;
+    for (int i = 0; o && o->library && i < o->library->count; i++)
+        if (is_called(&o->library->components[i], kind, name)) *out = &o->library->components[i];
+    if (*out || err->code) return;
+
     registry_open_all(r);
     *out = find_open(r, kind, name);
-    if (!*out) return fail_missing(r, kind, name, err);
-    for (int i = 0; i < r->file_count; i++)
-        if (r->files[i].twin == *out) return fail(err, GRAFT_FAILED, "%s", r->files[i].why);
-    return GRAFT_OK;
+    if (!*out) fail_missing(r, kind, name, err);
+    for (int i = 0; *out && i < r->file_count; i++)
+        if (r->files[i].twin == *out) fail(err, GRAFT_FAILED, "%s", r->files[i].why);
 }
 
 int registry_find(registry *r, plugin_kind kind, const char *name, const char *folder, const plugin_component **out,
                   graft_error *err) {
+    graft_error why = {0};
     *out = NULL;
-    if (!*name) return fail(err, GRAFT_USAGE, "the name of the %s is empty", plugin_kind_word(kind));
-    if (!strchr(name, '/')) return find_by_name(r, kind, name, out, err);
-    char *const file = path_join(folder ? folder : ".", name);
-    if (find_in_file(r, kind, file, out, err)) *out = NULL;
+    char *const file = strchr(name, '/') ? path_join(folder ? folder : ".", name) : NULL;
+    if (!*name)
+        fail(&why, GRAFT_USAGE, "the name of the %s is empty", plugin_kind_word(kind));
+    else if (file)
+        find_in_file(r, kind, file, out, &why);
+    else
+        find_by_name(r, kind, name, out, &why);
     free(file);
-    return err->code;
+    if (why.code) *out = NULL;
+    return why.code ? fail(err, why.code, "%s", why.text) : GRAFT_OK;
 }
 
 int registry_count(const registry *r) {

@@ -81,7 +81,7 @@ static int verify_role(const plugin_component *c, const graft_slot *slot, graft_
         return fail(err, GRAFT_FAILED, "slot '%s': this graft does not know role %d with flags %d", slot->name, role,
                     flags);
     if (c->kind != PLUGIN_ADAPTER && !buffer && role != GRAFT_TEMP && role != GRAFT_NUMBER)
-        return fail(err, GRAFT_FAILED, "slot '%s': a %s has BUFFER, TEMP and NUMBER slots only", slot->name,
+        return fail(err, GRAFT_FAILED, "slot '%s': the kind %s has BUFFER, TEMP and NUMBER slots only", slot->name,
                     plugin_kind_word(c->kind));
     if (role == GRAFT_NUMBER ? !slot->init : role != GRAFT_ALIAS && !slot->shape)
         return fail(err, GRAFT_FAILED, "slot '%s' needs %s", slot->name,
@@ -104,11 +104,11 @@ static int verify_role(const plugin_component *c, const graft_slot *slot, graft_
 
 static int verify_slots(const plugin_component *c, graft_error *err) {
     if (c->slot_count > 0 && !has_formulas(c->kind))
-        return fail(err, GRAFT_FAILED, "a %s has no slots", plugin_kind_word(c->kind));
+        return fail(err, GRAFT_FAILED, "the kind %s has no slots", plugin_kind_word(c->kind));
     for (int32_t i = 0; i < c->slot_count; i++)
-        if (verify_slot_name(c, i, err)) return err->code;
+        if (verify_slot_name(c, i, err)) return GRAFT_FAILED;
     for (int32_t i = 0; i < c->slot_count; i++)
-        if (verify_gradient_name(c, &c->slots[i], err) || verify_role(c, &c->slots[i], err)) return err->code;
+        if (verify_gradient_name(c, &c->slots[i], err) || verify_role(c, &c->slots[i], err)) return GRAFT_FAILED;
     return GRAFT_OK;
 }
 
@@ -118,7 +118,7 @@ static int verify_options(const plugin_component *c, graft_error *err) {
     if (c->config_size < 0 || c->config_size > STRUCT_BYTES_MAX)
         return fail(err, GRAFT_FAILED, "its config_size is %lld; 0 to %d bytes are possible", (long long)c->config_size,
                     STRUCT_BYTES_MAX);
-    if (option_check(c->options, c->option_count, c->config_size, err)) return err->code;
+    if (option_check(c->options, c->option_count, c->config_size, err)) return GRAFT_FAILED;
     for (int32_t i = 0; has_formulas(c->kind) && i < c->option_count; i++)
         if (is_builtin(c->kind, c->options[i].key))
             return fail(err, GRAFT_FAILED, "option '%s' has the name of something that the core brings to formulas",
@@ -128,7 +128,7 @@ static int verify_options(const plugin_component *c, graft_error *err) {
 
 static int verify_fields(const plugin_component *c, graft_error *err) {
     if (c->field_count > 0 && c->kind != PLUGIN_ADAPTER)
-        return fail(err, GRAFT_FAILED, "a %s has no fields in adapter_config.json", plugin_kind_word(c->kind));
+        return fail(err, GRAFT_FAILED, "the kind %s has no fields in adapter_config.json", plugin_kind_word(c->kind));
     for (int32_t i = 0; i < c->field_count; i++) {
         const graft_field *const field = &c->fields[i];
         if (!field->key || !*field->key || !field->value)
@@ -216,6 +216,6 @@ int plugin_verify(const plugin_component *c, graft_error *err) {
         return fail(err, GRAFT_FAILED, "its name must be letters, digits, '-' and '_', at most %d of them",
                     NAME_MAX_LENGTH);
     if (!c->doc || !*c->doc) return fail(err, GRAFT_FAILED, "it needs a doc of one line");
-    if (verify_options(c, err) || verify_slots(c, err) || verify_fields(c, err)) return err->code;
+    if (verify_options(c, err) || verify_slots(c, err) || verify_fields(c, err)) return GRAFT_FAILED;
     return verify_functions(c, err);
 }

@@ -1,0 +1,127 @@
+/* recipe-check — lists, patterns, and keys that exclude each other. */
+#include "run/recipe-private.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LAYER_MAX = 65535, LIST_MAX = 65536 };
+
+typedef struct {
+    recipe *r;
+    problems *problems;
+    const ini_section *section;
+    const char *key; /* whose value is being read */
+} checking;
+
+static void say(const checking *c, const char *text) {
+    const ini_entry *const entry = ini_entry_of(c->section, c->key);
+    if (entry) ini_problem(&c->r->file, c->section, entry, c->problems, "[%s] %s %s", c->section->name, c->key, text);
+}
+
+/* Splits "a, b" at its commas; *out has `count` texts, owned by the recipe. */
+static int32_t split(checking *c, const char *key, const char *text, const char ***out) {
+    c->key = key;
+    int32_t count = 0;
+    *out = NULL;
+    if (!*text) return 0;
+    size_t most = 1;
+    for (const char *at = text; *at; at++)
+        most += *at == ',';
+    const char **const list = arena_new(&c->r->memory, most, sizeof *list);
+    for (;;) {
+        const size_t length = strcspn(text, ",");
+        size_t begin = strspn(text, " \t"), end = length;
+        while (end > begin && strchr(" \t", text[end - 1]))
+            end--;
+        if (begin >= end) {
+            say(c, "has an empty element");
+            return 0;
+        }
+        list[count++] = arena_copy(&c->r->memory, text + begin, end - begin);
+        if (!text[length]) break;
+        text += length + 1;
+    }
+    *out = list;
+    return count;
+}
+
+/* "7" or "0-11"; 0 when it is neither. */
+static int read_range(const char *text, long *first, long *last) {
+    char *end;
+    if (*text < '0' || *text > '9') return 0;
+    *first = *last = strtol(text, &end, 10);
+    if (*end == '-') {
+        text = end + 1;
+        if (*text < '0' || *text > '9') return 0;
+        *last = strtol(text, &end, 10);
+    }
+    return *end == '\0' && *first <= *last && *last <= LAYER_MAX;
+}
+
+static void read_layers(checking *c, recipe_adapter *a) {
+    const char **ranges;
+    const int32_t count = split(c, "layers", a->layers, &ranges);
+    int64_t total = 0;
+    long first, last;
+    for (int32_t i = 0; i < count; i++) {
+        if (!read_range(ranges[i], &first, &last) || (total += last - first + 1) > LIST_MAX) {
+            say(c, "is no list of block numbers; write 0-11, 14");
+            return;
+        }
+    }
+    a->layer_list = arena_new(&c->r->memory, (size_t)total + 1, sizeof *a->layer_list);
+    for (int32_t i = 0; i < count; i++)
+        for (read_range(ranges[i], &first, &last); first <= last; first++)
+            a->layer_list[a->layer_count++] = first;
+}
+
+/* "PATTERN:NUMBER, ..." */
+static int32_t read_patterns(checking *c, const char *key, const char *text, int whole, const char ***patterns,
+                             double **values) {
+    const int32_t count = split(c, key, text, patterns);
+    double *const list = arena_new(&c->r->memory, (size_t)count + 1, sizeof *list);
+    for (int32_t i = 0; i < count; i++) {
+        const char *const colon = strrchr((*patterns)[i], ':');
+        char *end = NULL;
+        if (colon && strspn(colon + 1, "0123456789.eE+-") == strlen(colon + 1)) list[i] = strtod(colon + 1, &end);
+        if (!end || end == colon + 1 || *end || colon == (*patterns)[i] || !isfinite(list[i]) ||
+            (whole ? list[i] < 1 || list[i] > 65536 || list[i] != floor(list[i]) : list[i] < 0)) {
+            say(c, whole ? "has the form NAME:RANK, NAME:RANK with whole ranks from 1 to 65536"
+                         : "has the form NAME:ALPHA, NAME:ALPHA");
+            return 0;
+        }
+        (*patterns)[i] = arena_copy(&c->r->memory, (*patterns)[i], (size_t)(colon - (*patterns)[i]));
+    }
+    *values = list;
+    return count;
+}
+
+static void check_adapter(checking *c, recipe_adapter *a) {
+    a->target_count = split(c, "targets", a->targets, &a->target_list);
+    a->exclude_count = split(c, "exclude", a->exclude, &a->exclude_list);
+    a->save_count = split(c, "modules_to_save", a->modules_to_save, &a->save_list);
+    a->rank_pattern_count = read_patterns(c, "rank_pattern", a->rank_pattern, 1, &a->rank_patterns, &a->ranks);
+    a->alpha_pattern_count = read_patterns(c, "alpha_pattern", a->alpha_pattern, 0, &a->alpha_patterns, &a->alphas);
+    read_layers(c, a);
+}
+
+void recipe_check(recipe *r, problems *p) {
+    checking c = {.r = r, .problems = p};
+    for (int32_t i = 0; i < r->adapter_count; i++) {
+        char title[INI_NAME_MAX + 16];
+        snprintf(title, sizeof title, "adapter%s%s", *r->adapters[i].name ? "." : "", r->adapters[i].name);
+        c.section = ini_find(&r->file, title);
+        check_adapter(&c, &r->adapters[i]);
+    }
+    c.section = ini_find(&r->file, "quantizer");
+    r->quantizer.target_count = split(&c, "targets", r->quantizer.targets, &r->quantizer.target_list);
+    r->quantizer.exclude_count = split(&c, "exclude", r->quantizer.exclude, &r->quantizer.exclude_list);
+
+    c.section = ini_find(&r->file, "schedule"), c.key = "warmup_ratio";
+    if (r->schedule.warmup_steps > 0 && r->schedule.warmup_ratio > 0)
+        say(&c, "stands beside warmup_steps; give one of them");
+    c.section = ini_find(&r->file, "data"), c.key = "eval_split";
+    if (*r->data.eval_path && r->data.eval_split > 0) say(&c, "stands beside eval_path; give one of them");
+    c.section = ini_find(&r->file, "train"), c.key = "epochs";
+    if (r->train.epochs == 0 && r->train.steps == 0) say(&c, "is 0 and so is steps: nothing would be trained");
+}
