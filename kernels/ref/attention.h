@@ -48,7 +48,7 @@ static void attention_clear(const attention_call *a, void *x, int64_t stride) {
             store(x, a->type, i * stride + d, 0);
 }
 
-/* One query row and head. t: room for one score a key. */
+/* One query row and head. t: room for one score a key. A row that sees no key keeps o = 0 and has lse = -infinity. */
 static void attention_row(const attention_call *a, const attention_span *s, int64_t i, int64_t h, real *t) {
     const int64_t keys = attention_keys(a, s), head = h / (a->heads / a->kv_heads);
     real most = -(real)INFINITY;
@@ -57,13 +57,13 @@ static void attention_row(const attention_call *a, const attention_span *s, int6
         most = t[j] > most ? t[j] : most;
     }
     wide sum = 0;
-    for (int64_t j = 0; j < keys && most > -(real)INFINITY; j++)
-        sum += t[j] = exp(t[j] - most);
-    for (int64_t d = 0; d < a->head_dim && sum > 0; d++) {
+    for (int64_t j = 0; j < keys; j++)
+        sum += t[j] = attention_sees(a, s, i, j) ? exp(t[j] - most) : 0;
+    for (int64_t d = 0; d < a->head_dim && sum != 0; d++) {
         wide o = 0;
         for (int64_t j = 0; j < keys; j++) {
             const int64_t at = attention_place(a, s, j, a->v_stride, head) + d;
-            if (t[j] > 0) o += t[j] / sum * load(j < a->virtual_rows ? a->virtual_v : a->v, a->type, at);
+            if (t[j] != 0) o += t[j] / sum * load(j < a->virtual_rows ? a->virtual_v : a->v, a->type, at);
         }
         store(a->o, a->type, i * a->o_stride + h * a->head_dim + d, o);
     }

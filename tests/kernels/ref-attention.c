@@ -172,3 +172,14 @@ Test(ref_attention, rows_of_no_document_become_zero) {
     cr_assert_eq(t.dqkv[5 * STRIDE + Q], 9, "dk is left alone");
     t.k->close(t.k);
 }
+
+Test(ref_attention, a_score_that_is_not_a_number_shows_in_its_rows_and_nowhere_else) {
+    fixture t;
+    set_up(&t, 0, 0, 0, KV);
+    t.qkv[2 * STRIDE + Q] = NAN; /* key 2 of the first document, head 0 */
+    loss(&t);
+    for (int i = 0; i < ROWS; i++)
+        for (int h = 0; h < HEADS; h++)
+            cr_assert_eq(isnan(t.o[i * Q + h * DIM]) != 0, (i == 2 || i == 3) && h < 2, "row %d head %d", i, h);
+    t.k->close(t.k);
+}
