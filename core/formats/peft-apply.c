@@ -174,6 +174,15 @@ static int is_core_key(const peft_config *c, const char *key) {
     return 0;
 }
 
+/* Keys that say how an adapter began, which init_lora_weights has said, or how large something unused is. */
+static int is_harmless_key(const char *key) {
+    static const char *const keys[] = {"loftq_config",   "eva_config",        "corda_config",
+                                       "lora_ga_config", "qalora_group_size", "megatron_core"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strcmp(key, keys[i]) == 0) return 1;
+    return strstr(key, "dropout") != NULL;
+}
+
 /* 1 when the table has rows for members of the object called `key`. */
 static int has_members(const peft_table *t, const char *key) {
     const size_t length = strlen(key);
@@ -186,26 +195,29 @@ static int has_members(const peft_table *t, const char *key) {
     return 0;
 }
 
+static int check_key(const task *k, const char *key, json_t *value, int depth, graft_error *err);
+
+static int check_members(const task *k, const char *key, json_t *object, graft_error *err) {
+    const char *name;
+    json_t *member;
+    int rc = GRAFT_OK;
+    json_object_foreach(object, name, member) {
+        char *const path = mem_format("%s.%s", key, name);
+        if (rc == GRAFT_OK) rc = check_key(k, path, member, 1, err);
+        free(path);
+    }
+    return rc;
+}
+
 static int check_key(const task *k, const char *key, json_t *value, int depth, graft_error *err) {
     const graft_field *const field = field_of(k->table, key);
     const int32_t option = option_of(k->table, key);
     if (field) return check_field(k, field, value, err);
     if (option >= 0 && !json_is_null(value)) return set_option(k, option, value, err);
+    if (peft_is_empty(value) || (depth == 0 && is_core_key(k->config, key))) return GRAFT_OK;
+    if (depth == 0 && json_is_object(value) && has_members(k->table, key)) return check_members(k, key, value, err);
     const json_t *const standard = peft_member(k->defaults, key);
-    if (peft_is_empty(value) || (depth == 0 && is_core_key(k->config, key)) ||
-        (standard && same_value(key, standard, value)) || strstr(key, "dropout"))
-        return GRAFT_OK;
-    if (depth == 0 && json_is_object(value) && has_members(k->table, key)) {
-        const char *name;
-        json_t *member;
-        int rc = GRAFT_OK;
-        json_object_foreach(value, name, member) {
-            char *const path = mem_format("%s.%s", key, name);
-            if (rc == GRAFT_OK) rc = check_key(k, path, member, 1, err);
-            free(path);
-        }
-        return rc;
-    }
+    if (is_harmless_key(key) || (standard && same_value(key, standard, value))) return GRAFT_OK;
     char *const shown = show(value);
     fail(err, GRAFT_FAILED,
          "%s: \"%s\" is %s, which adapter %s does not know; without it the result would be another one",
