@@ -73,7 +73,7 @@ static const plugin_component *find_plugin(const loading *l, const ini_section *
         if (entry)
             ini_problem(&l->r->file, section, entry, l->problems, "[%s] %s", section->name, err.text);
         else {
-            fail_within(&err, "[%s] without %s =", rule->name, rule->choice);
+            fail_within(&err, "[%s] by default", rule->name);
             section_problem(l, section, err.text);
         }
         return NULL;
