@@ -36,6 +36,28 @@ Test(ref_quantize, four_bit_codes_of_the_test_vectors) {
     k->close(k);
 }
 
+/* Some lie an ulp or more beside the middle of their codes: they are the literals of the CUDA kernel, as f32. */
+Test(ref_quantize, thresholds_and_codes_have_the_published_bits) {
+    static const uint32_t nf4[16] = {0xbf800000, 0xbf3239b1, 0xbf066b30, 0xbeca32a0, 0xbe91a24d, 0xbe3d353f,
+                                     0xbdba7871, 0x00000000, 0x3da2faff, 0x3e24cae3, 0x3e7c04dd, 0x3ead033a,
+                                     0x3ee1a4b8, 0x3f1007ab, 0x3f3913b3, 0x3f800000};
+    static const uint32_t fp4[8] = {0x00000000, 0x3baaaaab, 0x3f2aaaab, 0x3f800000,
+                                    0x3eaaaaab, 0x3f000000, 0x3e2aaaab, 0x3e800000};
+    static const uint32_t nf4_above[15] = {0xbf591cd9, 0xbf1c5270, 0xbeeb8480, 0xbeadea76, 0xbe703cec,
+                                           0xbe0d38bc, 0xbd3a7871, 0x3d22faff, 0x3df64863, 0x3e5067e0,
+                                           0x3e9582d4, 0x3ec753f9, 0x3f006d03, 0x3f248daf, 0x3f5c89d9};
+    static const uint32_t fp4_above[7] = {0x3b2aaab9, 0x3db00000, 0x3e555555, 0x3e955555,
+                                          0x3ed55556, 0x3f155550, 0x3f555555};
+    cr_assert_arr_eq(codebook_nf4, nf4, sizeof nf4);
+    cr_assert_arr_eq(codebook_fp4, fp4, sizeof fp4);
+    cr_assert_arr_eq(codebook_nf4_above, nf4_above, sizeof nf4_above);
+    cr_assert_arr_eq(codebook_fp4_above, fp4_above, sizeof fp4_above);
+    const float book[16] = {-3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    cr_assert_eq(codebook_of(book), CODEBOOK_OTHER);
+    cr_assert_eq(codebook_encode(CODEBOOK_OTHER, book, 0.6f), 4, "any other book: the nearest code");
+    cr_assert_eq(codebook_encode(CODEBOOK_OTHER, book, 0.5f), 3, "and the lower one on a tie");
+}
+
 Test(ref_quantize, eight_bit_rows_of_the_test_vector) {
     kernels *k = open_device("ref", NULL);
     float x[64], scale[4];
