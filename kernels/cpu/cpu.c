@@ -1,8 +1,57 @@
-/* cpu — until the fast kernels are here, the reference under the name of the CPU. */
+/* cpu — the table of the fast CPU kernels: the reference, and a fast twin in place of whatever has one. On a machine without
+ * AVX2 it is the reference alone. */
+#include "kernels/cpu/cpu.h"
+#include "base/memory.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/product.h"
 #include "kernels/tables.h"
+#include <stdlib.h>
+
+enum { SCRATCH_ALIGN = 1 << 16 };
+
+static void cpu_close(kernels *k) {
+    cpu *const c = k->state;
+    pages_unmap(c->shared, c->shared_bytes);
+    pages_unmap(c->scratch, c->scratch_bytes * team_threads(c->threads));
+    c->ref->close(c->ref);
+    free(c);
+    free(k);
+}
+
+static void cpu_map(kernels *k, const map_program *p, const map_call *c) {
+    cpu *const s = k->state;
+    s->ref->map(s->ref, p, c);
+}
+
+static void fill_table(kernels *k) {
+    k->gemm = cpu_gemm;
+    k->weight_forward = cpu_weight_forward;
+    k->weight_input_grad = cpu_weight_input_grad;
+}
 
 int cpu_open(team *threads, kernels **out, graft_error *err) {
-    if (ref_open(threads, out, err)) return err->code;
-    (*out)->name = "cpu";
+    isa set;
+    kernels *ref;
+    if (isa_choose(&set, err) || ref_open(threads, &ref, err)) return err->code;
+    cpu *const c = mem_new(1, sizeof *c);
+    *c = (cpu){.ref = ref, .f = set.functions, .threads = threads};
+    kernels *const k = mem_new(1, sizeof *k);
+    *k = *ref;
+    k->name = "cpu", k->isa = set.name, k->state = c;
+    k->alloc = cpu_alloc, k->release = cpu_release, k->close = cpu_close;
+    k->map = cpu_map;
+    if (c->f) {
+        k->multiplies_bf16 = c->f->multiply.bf16;
+        const int64_t bytes = product_scratch_bytes(&c->f->multiply);
+        c->scratch_bytes = (bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+        c->scratch = pages_map(c->scratch_bytes * team_threads(threads));
+        if (!c->scratch) {
+            cpu_close(k);
+            return fail(err, GRAFT_FAILED, "no memory for the scratch of the CPU kernels (%lld bytes a thread)",
+                        (long long)c->scratch_bytes);
+        }
+        fill_table(k);
+    }
+    *out = k;
     return GRAFT_OK;
 }

@@ -1,0 +1,313 @@
+/* product — see product.h. Passes, parts and packing; the arithmetic is multiply's. */
+#include "kernels/cpu/product.h"
+#include <assert.h>
+#include <string.h>
+
+enum {
+    ROWS_ONCE = 1024, /* rows of a part whose k fits one pass: only a strip of sums is alive                  */
+    ROWS_AGAIN = 512, /* rows of a part with several passes: its sums wait in the second cache                */
+    ROWS_PAID = 256,  /* fewer rows let packing take more than 5 % of a part                                  */
+    ROWS_LEAST = 64,
+    PANELS = 4,       /* panels of a part, at most                                                            */
+    PARTS_GOOD = 24,  /* parts that keep a few threads evenly busy ...                                        */
+    PARTS_LEAST = 12, /* ... and those worth packing more often                                               */
+    SMALL_K = 128,    /* a term of at most this k joins the last pass of the one before                       */
+    SLICES = 16,      /* of k, at most: their sums are kept apart and added in order                          */
+    SLICE_PASSES = 4, /* of a slice, at least                                                                 */
+    DECODE_K = 256,   /* k of a quantized tile decoded at a time: it stays in the first cache                 */
+    DECODE_ROWS = 32,
+    STEP_BYTES = 4, /* of one column in a packed step: an f32 or a pair of bf16 */
+};
+
+typedef struct {
+    cpu *c;
+    const product *p;
+    const multiply_functions *f;
+    int64_t depth[PRODUCT_TERMS];  /* k of a pass; 0: the term joins the last pass before it */
+    int64_t passes, rows, columns; /* in all; rows and columns of a part          */
+    int64_t row_parts, column_parts, slices;
+    int64_t sums_row; /* of the sums of a part, or of all with slices */
+    float *sums;      /* slices > 1: (batch, slices, m, sums_row)     */
+} plan;
+
+/* The stretch of k that one pass multiplies: of `term` from `first` on, and all of the `joined` terms after it. */
+typedef struct {
+    int term, joined;
+    int64_t first, k;
+} pass;
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t parts_of(int64_t n, int64_t size) {
+    return (n + size - 1) / size;
+}
+
+static int64_t steps_of(dtype step, int64_t k) {
+    return step == BF16 ? (k + 1) / 2 : k;
+}
+
+static const char *element_at(const void *data, dtype type, int64_t i) {
+    return (const char *)data + i * dtype_bytes(type);
+}
+
+static int64_t term_passes(const plan *q, int t) {
+    return q->depth[t] ? parts_of(q->p->terms[t].k, q->depth[t]) : 0;
+}
+
+static pass pass_at(const plan *q, int64_t number) {
+    const product *p = q->p;
+    int t = 0;
+    for (; number >= term_passes(q, t); t++)
+        number -= term_passes(q, t);
+    pass s = {.term = t, .first = number * q->depth[t]};
+    s.k = least(q->depth[t], p->terms[t].k - s.first);
+    if (s.first + s.k == p->terms[t].k)
+        while (t + s.joined + 1 < p->count && q->depth[t + s.joined + 1] == 0)
+            s.joined++;
+    return s;
+}
+
+static int64_t parts(const plan *q) {
+    return q->p->batch * q->row_parts * q->column_parts;
+}
+
+/* Parts of at most so many rows and columns: rows evenly in pairs of strips, columns in panels. */
+static void cut(plan *q, int64_t rows, int64_t columns) {
+    const int64_t even = 2 * q->f->strip;
+    q->row_parts = parts_of(q->p->m, rows), q->column_parts = parts_of(q->p->n, columns);
+    q->rows = parts_of(parts_of(q->p->m, q->row_parts), even) * even, q->columns = columns;
+    q->row_parts = parts_of(q->p->m, q->rows);
+}
+
+/* A last pass of little k would cost as much as a whole one, so a k somewhat over the depth is taken at once. */
+static int64_t depth_of(const multiply_functions *f, const product_term *t) {
+    const int64_t depth = f->depth_bytes / dtype_bytes(t->step);
+    return t->k <= depth + depth / 4 ? t->k : depth;
+}
+
+/* Passes and parts, from the sizes of the product alone. */
+static plan plan_of(cpu *c, const product *p) {
+    plan q = {.c = c, .p = p, .f = &c->f->multiply, .slices = 1};
+    for (int t = 0, joined = 0; t < p->count; t++) {
+        joined = t > 0 && p->terms[t].k <= SMALL_K && joined + 1 < MULTIPLY_RUNS ? joined + 1 : 0;
+        q.depth[t] = joined ? 0 : depth_of(q.f, &p->terms[t]);
+        q.passes += term_passes(&q, t);
+    }
+    cut(&q, least(q.passes > 1 ? ROWS_AGAIN : ROWS_ONCE, p->m), PANELS * q.f->panel);
+    while (parts(&q) < PARTS_GOOD && q.rows > ROWS_PAID)
+        cut(&q, q.rows / 2 > ROWS_PAID ? q.rows / 2 : ROWS_PAID, q.columns);
+    if (parts(&q) < PARTS_LEAST && q.passes >= 2 * SLICE_PASSES) {
+        q.slices = least(SLICES, q.passes / SLICE_PASSES);
+        return q;
+    }
+    while (parts(&q) < PARTS_LEAST && q.columns > q.f->panel)
+        cut(&q, q.rows, q.columns - q.f->panel);
+    while (parts(&q) < PARTS_LEAST && q.rows > ROWS_LEAST)
+        cut(&q, q.rows / 2 > ROWS_LEAST ? q.rows / 2 : ROWS_LEAST, q.columns);
+    return q;
+}
+
+/* ---- B ---- */
+
+/* Decodes and packs k and columns of a quantized weight; tile: room for one decoded piece. */
+static void pack_weight(const plan *q, const product_term *t, int64_t k0, int64_t k, int64_t n0, int64_t n,
+                        char *panels, void *tile) {
+    const vector_functions *f = q->c->f;
+    const int64_t steps = steps_of(t->step, k), width = q->f->panel;
+    if (t->transposed) /* columns of B are rows of W: a panel at a time, some k of it at a time */
+        for (int64_t j = 0; j < n; j += width)
+            for (int64_t p = 0; p < k; p += DECODE_K) {
+                const int64_t deep = least(DECODE_K, k - p), wide = least(width, n - j);
+                const int64_t padded = parts_of(wide, q->f->lanes) * q->f->lanes;
+                for (int64_t i = 0; i < wide; i++)
+                    f->decode(t->w, n0 + j + i, k0 + p, deep, (char *)tile + i * DECODE_K * dtype_bytes(t->step),
+                              t->step);
+                q->f->pack(panels + (j * steps + steps_of(t->step, p) * padded) * STEP_BYTES, t->step, tile, t->step, 1,
+                           DECODE_K, deep, wide);
+            }
+    else /* rows of B are rows of W: some rows of all panels at a time */
+        for (int64_t p = 0; p < k; p += DECODE_ROWS) {
+            const int64_t deep = least(DECODE_ROWS, k - p);
+            for (int64_t i = 0; i < deep; i++)
+                f->decode(t->w, k0 + p + i, n0, n, (char *)tile + i * n * dtype_bytes(t->step), t->step);
+            for (int64_t j = 0; j < n; j += width) {
+                const int64_t wide = least(width, n - j), padded = parts_of(wide, q->f->lanes) * q->f->lanes;
+                q->f->pack(panels + (j * steps + steps_of(t->step, p) * padded) * STEP_BYTES, t->step,
+                           element_at(tile, t->step, j), t->step, n, 1, deep, wide);
+            }
+        }
+}
+
+/* All panels of columns n0.. of one term's stretch of k; returns their bytes. */
+static int64_t pack_term(const plan *q, const product_term *t, int64_t batch, int64_t k0, int64_t k, int64_t n0,
+                         int64_t n, char *panels, void *tile) {
+    const int64_t steps = steps_of(t->step, k), width = q->f->panel;
+    if (!t->b)
+        pack_weight(q, t, k0, k, n0, n, panels, tile);
+    else
+        for (int64_t j = 0; j < n; j += width)
+            q->f->pack(panels + j * steps * STEP_BYTES, t->step,
+                       element_at(t->b, t->b_type, batch * t->b_batch + k0 * t->b_row + (n0 + j) * t->b_col), t->b_type,
+                       t->b_row, t->b_col, k, least(width, n - j));
+    return parts_of(n, q->f->lanes) * q->f->lanes * steps * STEP_BYTES;
+}
+
+/* ---- A ---- */
+
+/* A strip of A where it lies, or converted into `room`, which is kept from an even strip to the odd one after it. */
+static void load_strip(const plan *q, const product_term *t, int64_t batch, int64_t i, int64_t rows, int64_t strip,
+                       int64_t left, int64_t k0, int64_t k, char *room, multiply_run *run) {
+    const int64_t at = batch * t->a_batch + i * t->a_row + k0 * t->a_col, steps = steps_of(t->step, k);
+    const int64_t bytes = dtype_bytes(t->step), deep = t->step == BF16 ? 2 : 1, row = steps * deep;
+    *run = (multiply_run){.a = room, .row = row, .next = deep, .steps = steps, .type = t->step};
+    if (t->a_col == 1 && t->a_type == t->step && t->a_scale == 1 && k == row) {
+        run->a = element_at(t->a, t->a_type, at);
+        run->row = t->a_row;
+        return;
+    }
+    if (t->a_row == 1 && t->a_scale == 1) {
+        if (strip % 2 == 0)
+            q->f->pack_strips(room, t->step, element_at(t->a, t->a_type, at), t->a_type, t->a_col, k,
+                              least(left, 2 * q->f->strip));
+        run->a = room + strip % 2 * steps * q->f->strip * STEP_BYTES;
+        run->row = deep, run->next = deep * q->f->strip;
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        char *to = room + r * row * bytes;
+        if (k < row) memset(to + k * bytes, 0, (size_t)bytes);
+        if (t->a_col == 1)
+            q->c->f->convert(to, t->step, element_at(t->a, t->a_type, at + r * t->a_row), t->a_type, k, t->a_scale);
+        else
+            for (int64_t p = 0; p < k; p++)
+                q->c->f->convert(to + p * bytes, t->step, element_at(t->a, t->a_type, at + r * t->a_row + p * t->a_col),
+                                 t->a_type, 1, t->a_scale);
+    }
+}
+
+/* ---- parts ---- */
+
+/* Bytes of the rooms of a part: a member's scratch is panels, then sums, then strips of A, then a decoded tile. */
+static int64_t panels_bytes(const multiply_functions *f) {
+    return (f->depth_bytes * 5 / 4 + 4 + (MULTIPLY_RUNS - 1) * SMALL_K * STEP_BYTES) * PANELS * f->panel;
+}
+static int64_t sums_bytes(const multiply_functions *f) {
+    return ROWS_AGAIN * PANELS * f->panel * (int64_t)sizeof(float);
+}
+static int64_t strip_bytes(const multiply_functions *f, int run) {
+    return 2 * f->strip * (run ? SMALL_K * 4 : f->depth_bytes * 5 / 4 + 4);
+}
+static int64_t tile_bytes(const multiply_functions *f) {
+    const int64_t down = f->panel * DECODE_K, across = DECODE_ROWS * PANELS * f->panel;
+    return 4 * (down > across ? down : across);
+}
+
+int64_t product_scratch_bytes(const multiply_functions *f) {
+    return panels_bytes(f) + sums_bytes(f) + strip_bytes(f, 0) + (MULTIPLY_RUNS - 1) * strip_bytes(f, 1) +
+           tile_bytes(f);
+}
+
+typedef struct {
+    int64_t batch, i0, rows, j0, columns;
+    multiply_target to;
+    char *panels, *strips;
+    void *tile;
+    float *sums; /* of element (i0, j0) */
+} part;
+
+/* One pass of a part: packs the panels, runs the strips; `keep`: the sums have a row each (else one strip serves all). */
+static void run_pass(const plan *q, const part *r, const pass *s, int add, int keep, int finish) {
+    const product *p = q->p;
+    const int runs = 1 + s->joined;
+    const char *panels[MULTIPLY_RUNS];
+    char *next = r->panels;
+    for (int u = 0; u < runs; u++) {
+        const product_term *t = &p->terms[s->term + u];
+        panels[u] = next;
+        next += pack_term(q, t, r->batch, u ? 0 : s->first, u ? t->k : s->k, r->j0, r->columns, next, r->tile);
+    }
+    for (int64_t i = 0; i < r->rows; i += q->f->strip) {
+        const int64_t rows = least(q->f->strip, r->rows - i);
+        float *const sums = r->sums + (keep ? i * q->sums_row : 0);
+        multiply_run run[MULTIPLY_RUNS];
+        char *room = r->strips;
+        for (int u = 0; u < runs; room += strip_bytes(q->f, u), u++) {
+            const product_term *t = &p->terms[s->term + u];
+            load_strip(q, t, r->batch, r->i0 + i, rows, i / q->f->strip, r->rows - i, u ? 0 : s->first, u ? t->k : s->k,
+                       room, &run[u]);
+        }
+        for (int64_t j = 0; j < r->columns; j += q->f->panel) {
+            for (int u = 0; u < runs; u++)
+                run[u].b = panels[u] + j * run[u].steps * STEP_BYTES;
+            q->f->multiply(run, runs, rows, least(q->f->panel, r->columns - j), sums + j, q->sums_row, add);
+        }
+        if (finish) q->f->finish(sums, q->sums_row, rows, r->columns, &r->to, r->i0 + i, r->j0);
+    }
+}
+
+static void run_part(void *context, int number, int member) {
+    const plan *q = context;
+    const product *p = q->p;
+    const int64_t row_part = number % q->row_parts, column_part = number / q->row_parts % q->column_parts;
+    const int64_t above = number / q->row_parts / q->column_parts, slice = above % q->slices;
+    part r = {.batch = above / q->slices, .i0 = row_part * q->rows, .j0 = column_part * q->columns, .to = p->to};
+    r.rows = least(q->rows, p->m - r.i0), r.columns = least(q->columns, p->n - r.j0);
+    r.to.data = (char *)p->to.data + r.batch * p->to_batch * dtype_bytes(p->to.type);
+    r.panels = cpu_scratch(q->c, member);
+    r.sums = (float *)(r.panels + panels_bytes(q->f));
+    r.strips = (char *)r.sums + sums_bytes(q->f);
+    r.tile = r.strips + strip_bytes(q->f, 0) + (MULTIPLY_RUNS - 1) * strip_bytes(q->f, 1);
+    if (q->slices > 1) r.sums = q->sums + (above * p->m + r.i0) * q->sums_row + r.j0;
+    const int64_t begin = q->passes * slice / q->slices, end = q->passes * (slice + 1) / q->slices;
+    for (int64_t number_of = begin; number_of < end; number_of++) {
+        const pass s = pass_at(q, number_of);
+        run_pass(q, &r, &s, number_of > begin, q->passes > 1, q->slices == 1 && number_of + 1 == end);
+    }
+}
+
+/* Adds the slices of some rows in order and finishes them. */
+static void join_part(void *context, int number, int member) {
+    (void)member;
+    const plan *q = context;
+    const product *p = q->p;
+    const int64_t strips = parts_of(p->m, q->f->strip), batch = number / strips, i = number % strips * q->f->strip;
+    const int64_t rows = least(q->f->strip, p->m - i), size = p->m * q->sums_row;
+    float *sums = q->sums + batch * q->slices * size + i * q->sums_row;
+    for (int64_t slice = 1; slice < q->slices; slice++)
+        q->c->f->add(sums, sums + slice * size, F32, rows * q->sums_row);
+    multiply_target to = p->to;
+    to.data = (char *)p->to.data + batch * p->to_batch * dtype_bytes(p->to.type);
+    q->f->finish(sums, q->sums_row, rows, p->n, &to, i, 0);
+}
+
+/* No k: the target becomes its bias. */
+static void empty_product(cpu *c, const product *p) {
+    float zeros[3 * 16] = {0};
+    const multiply_functions *f = &c->f->multiply;
+    for (int64_t batch = 0; batch < p->batch; batch++) {
+        multiply_target to = p->to;
+        to.data = (char *)p->to.data + batch * p->to_batch * dtype_bytes(p->to.type);
+        for (int64_t i = 0; i < p->m; i++)
+            for (int64_t j = 0; j < p->n; j += f->panel)
+                f->finish(zeros, f->panel, 1, least(f->panel, p->n - j), &to, i, j);
+    }
+}
+
+void product_run(cpu *c, const product *given) {
+    product p = *given;
+    p.count = 0;
+    for (int t = 0; t < given->count; t++)
+        if (given->terms[t].k > 0) p.terms[p.count++] = given->terms[t];
+    if (p.batch <= 0 || p.m <= 0 || p.n <= 0) return;
+    if (p.count == 0) {
+        empty_product(c, &p);
+        return;
+    }
+    plan q = plan_of(c, &p);
+    q.sums_row = parts_of(q.slices > 1 ? p.n : q.columns, q.f->lanes) * q.f->lanes;
+    if (q.slices > 1) q.sums = cpu_shared(c, p.batch * q.slices * p.m * q.sums_row * (int64_t)sizeof(float));
+    team_run(c->threads, (int)(parts(&q) * q.slices), run_part, &q);
+    if (q.slices > 1) team_run(c->threads, (int)(p.batch * parts_of(p.m, q.f->strip)), join_part, &q);
+}

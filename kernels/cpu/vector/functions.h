@@ -1,0 +1,65 @@
+/* functions — what the files of this folder give, once per instruction set: one table of serial functions over a range of
+ * rows or elements. The files beside this folder cut the work into parts and call them from the team.
+ * Unless said otherwise `type` is F32 or BF16, rows are dense, and a function computes what the one of the same name in
+ * kernels/ref computes. */
+#ifndef GRAFT_CPU_FUNCTIONS_H
+#define GRAFT_CPU_FUNCTIONS_H
+#include "kernels/kernels.h"
+
+/* ---- products: a strip of rows of A times packed panels of B ---- */
+enum {
+    MULTIPLY_RUNS = 4, /* runs of one multiply, at most */
+};
+
+/* One stretch of k. F32: a step is one k, A is read at a + i·row + step·next. BF16: a step is two k, which lie side by side.
+ * b: [step][panel width] elements, or pairs of them. */
+typedef struct {
+    const void *a, *b;
+    int64_t row, next; /* elements */
+    int64_t steps;
+    dtype type;
+} multiply_run;
+
+/* What a finished piece of a product becomes: to[i·row + j·col] [+]= alpha·c[i,j] + bias[j]. */
+typedef struct {
+    void *data;
+    dtype type; /* F32 BF16 F16 */
+    int64_t row, col;
+    float alpha;
+    const float *bias; /* NULL: none */
+    int32_t accumulate;
+} multiply_target;
+
+typedef struct {
+    int strip, panel, lanes; /* rows at a time; columns of a panel (whole vectors); columns of a vector              */
+    int bf16;                /* 1: multiplies BF16 runs too                                                          */
+    int64_t depth_bytes; /* of k of one row in one pass: a strip of A fits the first cache, some panels the second */
+    /* c (rows, columns) [+]= Σ runs, rows <= strip, columns <= panel rounded up to whole vectors; all of c is written. */
+    void (*multiply)(const multiply_run *runs, int count, int64_t rows, int64_t columns, float *c, int64_t c_row,
+                     int add);
+    /* Panel of a (k, n) matrix whose element (p, j) is from[p·down + j·along] as `type`; columns up to whole vectors and an
+     * odd k up to pairs are filled with 0. from_type F32 BF16 F16; to F32 or BF16. */
+    void (*pack)(void *panel, dtype type, const void *from, dtype from_type, int64_t down, int64_t along, int64_t k,
+                 int64_t n);
+    /* Strips of A: `rows` rows in groups of `strip`, each [step][strip] elements or pairs, for an A whose rows lie side by
+     * side (element (i, p) is from[i + p·down]). */
+    void (*pack_strips)(void *strips, dtype type, const void *from, dtype from_type, int64_t down, int64_t k,
+                        int64_t rows);
+    void (*finish)(const float *c, int64_t c_row, int64_t rows, int64_t columns, const multiply_target *to, int64_t i,
+                   int64_t j); /* c's corner is element (i, j) of the target */
+} multiply_functions;
+
+typedef struct {
+    const char *isa;
+    multiply_functions multiply;
+    void (*add)(void *y, const void *x, dtype type, int64_t n);
+    /* to[i] = scale·from[i]; types F32 BF16 F16; scale is 1 unless both compute in F32. May be done in place. */
+    void (*convert)(void *to, dtype type, const void *from, dtype from_type, int64_t n, float scale);
+    /* n values of a CODEBOOK4 or ROWS8 weight from (row, column) on, running on into the next rows: bit for bit those of
+     * weight_read, as F32 or BF16. */
+    void (*decode)(const weight *w, int64_t row, int64_t column, int64_t n, void *to, dtype type);
+} vector_functions;
+
+extern const vector_functions vector_functions_avx2, vector_functions_avx512, vector_functions_avx512bf16;
+
+#endif
