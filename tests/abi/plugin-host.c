@@ -68,7 +68,7 @@ Test(host, one_file_may_hold_components_of_every_kind) {
     plugin_library *const library = open_good("kinds");
     cr_assert_eq(library->count, 5);
     for (int i = 0; i < library->count; i++)
-        cr_assert_eq(library->components[i].kind, PLUGIN_QUANTIZER + i);
+        cr_assert_eq(library->components[i].kind, (plugin_kind)(PLUGIN_QUANTIZER + i));
     cr_assert_eq(library->components[2].schedule.factor(NULL, 1, 2, 3), 6);
     plugin_close(library);
 }

@@ -179,6 +179,7 @@ Test(option, without_the_plugin_s_table_unknown_keys_are_no_mistake_but_bad_valu
     problems p = fill("[o]\nunknown = 3\nlr = fast\n", NULL, 0, &s, &c, from);
     cr_assert_eq(p.count, 1);
     cr_assert_str_eq(p.at[0].text, "run.ini:3: [o] lr = fast: a number from 0 to 10 is wanted");
+    problems_free(&p);
 }
 
 Test(option, help_shows_default_doc_and_what_is_allowed) {
@@ -206,4 +207,5 @@ Test(option, the_ini_lines_of_a_table_read_back_as_its_defaults) {
     cr_assert_str_eq(s.note, "none");
     cr_assert_str_empty(s.file);
     cr_assert_not_null(from[1].file);
+    strbuf_free(&out);
 }
