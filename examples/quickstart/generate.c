@@ -1,0 +1,125 @@
+/* generate — the text behind the quickstart, written for this project and made by rules: a small world of animals.
+ *
+ *   generate story SEED PIECES  plain text about the animals, with questions answered in sentences: what the tiny model is
+ *                               trained on from scratch (train.ini)
+ *   generate task train|eval    JSON lines {"prompt", "completion"}: the same questions answered as a record; the questions
+ *                               of `eval` are not among those of `train`, so a right answer needs the base's knowledge
+ *
+ * Everything is a function of its arguments, so the files and the model can be made again. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const char *name, *home, *food, *colour, *sound, *gift;
+} animal;
+
+static const animal animals[] = {
+    {"fox",   "forest",  "berries", "red",      "barks",   "a ribbon"  },
+    {"owl",   "barn",    "mice",    "brown",    "hoots",   "a candle"  },
+    {"frog",  "pond",    "flies",   "green",    "croaks",  "a bell"    },
+    {"crab",  "shore",   "shells",  "orange",   "clicks",  "a pearl"   },
+    {"goat",  "hill",    "grass",   "white",    "bleats",  "a rope"    },
+    {"crow",  "tower",   "seeds",   "black",    "caws",    "a button"  },
+    {"duck",  "river",   "weeds",   "yellow",   "quacks",  "a boat"    },
+    {"bear",  "cave",    "honey",   "dark",     "growls",  "a blanket" },
+    {"mouse", "cellar",  "cheese",  "grey",     "squeaks", "a thimble" },
+    {"horse", "stable",  "oats",    "chestnut", "neighs",  "a saddle"  },
+    {"hen",   "yard",    "corn",    "speckled", "clucks",  "an egg"    },
+    {"cat",   "kitchen", "fish",    "striped",  "purrs",   "a ball"    },
+    {"wolf",  "valley",  "meat",    "silver",   "howls",   "a drum"    },
+    {"bee",   "garden",  "nectar",  "golden",   "buzzes",  "a flower"  },
+    {"snake", "desert",  "eggs",    "sandy",    "hisses",  "a stone"   },
+    {"seal",  "island",  "squid",   "spotted",  "roars",   "a fishbone"},
+};
+enum { ANIMALS = sizeof animals / sizeof *animals, TOPICS = 5 };
+static const char *const topics[TOPICS] = {"home", "food", "colour", "sound", "gift"};
+
+static const char *fact(const animal *a, int topic) {
+    const char *const facts[TOPICS] = {a->home, a->food, a->colour, a->sound, a->gift};
+    return facts[topic];
+}
+
+static void question(FILE *to, const animal *a, int topic) {
+    static const char *const forms[TOPICS] = {"Where does the %s live?", "What does the %s eat?",
+                                              "What colour is the %s?", "How does the %s talk?",
+                                              "What would the %s like?"};
+    fprintf(to, forms[topic], a->name);
+}
+
+static void answer(FILE *to, const animal *a, int topic) {
+    static const char *const forms[TOPICS] = {"The %s lives in the %s.", "The %s eats %s.", "The %s is %s.",
+                                              "The %s %s.", "The %s would like %s."};
+    fprintf(to, forms[topic], a->name, fact(a, topic));
+}
+
+/* Knuth's MMIX generator, high bits. */
+static uint64_t state;
+static int draw(int below) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (int)((state >> 33) % (uint64_t)below);
+}
+
+static void tell(FILE *to) {
+    const animal *a = &animals[draw(ANIMALS)], *b = &animals[draw(ANIMALS)];
+    switch (draw(4)) {
+    case 0: /* two animals meet */
+        fprintf(to, "One day the %s went to the %s. ", a->name, b->home);
+        answer(to, b, 0);
+        fprintf(to, " \"Hello,\" said the %s. \"I brought you %s and some %s.\" The %s was happy. ", a->name, b->gift,
+                b->food, b->name);
+        answer(to, b, 3);
+        break;
+    case 1: /* what one is like */
+        answer(to, a, 2);
+        fputc(' ', to);
+        answer(to, a, 0);
+        fputc(' ', to);
+        answer(to, a, 1);
+        fputc(' ', to);
+        answer(to, a, 3);
+        break;
+    default: /* questions in a row, about one animal or several */
+        for (int n = 1 + draw(3), same = draw(2); n > 0; n--) {
+            const animal *of = same ? a : &animals[draw(ANIMALS)];
+            const int topic = draw(TOPICS);
+            fputs("Question: ", to);
+            question(to, of, topic);
+            fputs("\nAnswer: ", to);
+            answer(to, of, topic);
+            if (n > 1) fputc('\n', to);
+        }
+    }
+    fputs("\n\n", to);
+}
+
+/* Every animal has one topic that is asked in `eval` alone. */
+static void task(FILE *to, int eval) {
+    for (int n = 0; n < ANIMALS * TOPICS; n++) {
+        const int which = n * 7 % ANIMALS, topic = (n / ANIMALS + which) % TOPICS; /* mixed order, each pair once */
+        if ((which * 3 % TOPICS == topic) != eval) continue;
+        const animal *a = &animals[which];
+        fputs("{\"prompt\": \"Question: ", to);
+        question(to, a, topic);
+        fprintf(to, "\\nAnswer:\", \"completion\": \" {\\\"animal\\\": \\\"%s\\\", \\\"%s\\\": \\\"%s\\\"}\"}\n",
+                a->name, topics[topic], fact(a, topic));
+    }
+}
+
+int main(int count, char **words) {
+    if (count == 4 && strcmp(words[1], "story") == 0) {
+        const long pieces = strtol(words[3], NULL, 10);
+        state = strtoull(words[2], NULL, 10);
+        for (long n = 0; n < pieces; n++)
+            tell(stdout);
+        return 0;
+    }
+    if (count == 3 && strcmp(words[1], "task") == 0 &&
+        (strcmp(words[2], "train") == 0 || strcmp(words[2], "eval") == 0)) {
+        task(stdout, strcmp(words[2], "eval") == 0);
+        return 0;
+    }
+    fprintf(stderr, "usage: generate story SEED PIECES | generate task train|eval\n");
+    return 2;
+}
