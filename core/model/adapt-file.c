@@ -1,162 +1,129 @@
 /* adapt-file — the tensors of one adapter in a folder: written for PEFT, read with every name and shape checked. */
 #include "base/file.h"
-#include "formats/safetensors.h"
+#include "formats/peft-tensors.h"
 #include "model/adapt-private.h"
 #include <stdlib.h>
 #include <string.h>
 
-static const char file_tensors[] = "adapter_model.safetensors";
+typedef struct {
+    const adapt_param **at;
+    int64_t count;
+} chosen;
 
-static int belongs(const adapt_param *p, int32_t spec) {
-    return p->spec == spec && (p->in_file || p->base);
+/* What a folder of this adapter holds: its parameters and buffers with a file name, and base tensors it trained. */
+static chosen choose(const adapt *a, int32_t spec) {
+    chosen c = {.at = mem_new((size_t)(a->param_count + a->buffer_count) + 1, sizeof *c.at)};
+    for (int32_t p = 0; p < a->param_count; p++)
+        if (a->params[p].spec == spec && (a->params[p].in_file || a->params[p].base)) c.at[c.count++] = &a->params[p];
+    for (int32_t p = 0; p < a->buffer_count; p++)
+        if (a->buffers[p].spec == spec && a->buffers[p].in_file) c.at[c.count++] = &a->buffers[p];
+    return c;
 }
 
-/* Host values of one listed tensor in the file's orientation, f32; owned by the caller. */
-static float *read_param(const adapt *a, const adapt_param *p) {
-    kernels *k = a->device;
-    void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
-    float *own = mem_new((size_t)p->count + 1, sizeof *own);
-    k->download(k, raw, p->data, p->count * dtype_bytes(k->real));
-    dtype_convert(own, F32, raw, k->real, p->count);
-    free(raw);
-    if (!p->transposed || p->rank != 2)
-        return own;
-    float *turned = mem_new((size_t)p->count + 1, sizeof *turned);
-    for (int64_t r = 0; r < p->rows; r++)
-        for (int64_t c = 0; c < p->cols; c++)
-            turned[c * p->rows + r] = own[r * p->cols + c];
-    free(own);
-    return turned;
-}
-
-static void write_param(adapt *a, const adapt_param *p, const float *values) {
-    kernels *k = a->device;
-    void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
-    float *turned = NULL;
-    if (p->transposed && p->rank == 2) {
-        turned = mem_new((size_t)p->count + 1, sizeof *turned);
-        for (int64_t r = 0; r < p->rows; r++)
-            for (int64_t c = 0; c < p->cols; c++)
-                turned[r * p->cols + c] = values[c * p->rows + r];
-        values = turned;
-    }
-    dtype_convert(raw, k->real, values, F32, p->count);
-    k->upload(k, p->data, raw, p->count * dtype_bytes(k->real));
-    free(turned);
-    free(raw);
-}
-
-static void file_shape(const adapt_param *p, tensor_out *out) {
-    out->rank = 0;
+static void file_shape(const adapt_param *p, int *rank, int64_t *shape) {
     if (p->site) {
         const slot_state *s = &p->site->slots[p->slot];
-        out->rank = s->rank;
-        memcpy(out->shape, s->shape, sizeof s->shape);
+        *rank = s->rank;
+        memcpy(shape, s->shape, sizeof s->shape);
         return;
     }
-    out->rank = p->rank;
-    out->shape[0] = p->transposed && p->rank == 2 ? p->cols : p->rows;
-    out->shape[1] = p->transposed ? p->rows : p->cols;
+    const int turned = p->transposed && p->rank == 2;
+    *rank = p->rank;
+    shape[0] = turned ? p->cols : p->rows;
+    shape[1] = turned ? p->rows : p->cols;
+}
+
+/* (rows, cols) -> (cols, rows), or a copy: a trained Conv1D lies transposed in the file. */
+static void turn(const float *from, float *to, int64_t rows, int64_t cols, int turned) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < cols; c++)
+            to[turned ? c * rows + r : r * cols + c] = from[r * cols + c];
 }
 
 int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err) {
-    tensor_out *list = mem_new((size_t)(a->param_count + a->buffer_count) + 1, sizeof *list);
-    int64_t count = 0;
-    const adapt_param *const lists[] = {a->params, a->buffers};
-    const int32_t counts[] = {a->param_count, a->buffer_count};
-    for (int32_t l = 0; l < 2; l++)
-        for (int32_t p = 0; p < counts[l]; p++) {
-            if (!belongs(&lists[l][p], spec))
-                continue;
-            tensor_out *t = &list[count++];
-            *t = (tensor_out){.name = lists[l][p].name, .dtype = F32, .data = read_param(a, &lists[l][p])};
-            file_shape(&lists[l][p], t);
-        }
-    char *path = path_join(folder, file_tensors);
+    kernels *k = a->device;
+    const chosen c = choose(a, spec);
+    tensor_out *list = mem_new((size_t)c.count + 1, sizeof *list);
+    for (int64_t t = 0; t < c.count; t++) {
+        const adapt_param *p = c.at[t];
+        void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
+        float *values = mem_new((size_t)p->count + 1, sizeof *values),
+              *filed = mem_new((size_t)p->count + 1, sizeof *filed);
+        k->download(k, raw, p->data, p->count * dtype_bytes(k->real));
+        dtype_convert(values, F32, raw, k->real, p->count);
+        turn(values, filed, p->rows, p->count / (p->rows ? p->rows : 1), p->transposed && p->rank == 2);
+        list[t] = (tensor_out){.name = p->name, .dtype = F32, .data = filed};
+        file_shape(p, &list[t].rank, list[t].shape);
+        free(values);
+        free(raw);
+    }
+    char *path = path_join(folder, "adapter_model.safetensors");
     const safetensors_note note = {"format", "pt"};
-    safetensors_write(path, list, count, &note, 1, err);
-    for (int64_t t = 0; t < count; t++)
+    safetensors_write(path, list, c.count, &note, 1, err);
+    for (int64_t t = 0; t < c.count; t++)
         free((void *)(uintptr_t)list[t].data);
     free(path);
     free(list);
+    free(c.at);
     return err->code;
 }
 
-/* Equal when the extents are, extents of 1 aside: PEFT writes a vector as (n), (n, 1) or (1, n). */
-static int same_shape(const tensor_info *info, const tensor_out *want) {
-    int i = 0, w = 0;
-    for (;;) {
-        while (i < info->rank && info->shape[i] == 1)
-            i++;
-        while (w < want->rank && want->shape[w] == 1)
-            w++;
-        if (i == info->rank || w == want->rank)
-            return i == info->rank && w == want->rank;
-        if (info->shape[i++] != want->shape[w++])
-            return 0;
+static int read_param(adapt *a, const safetensors *st, const adapt_param *p, const tensor_info *info,
+                      graft_error *err) {
+    kernels *k = a->device;
+    float *filed = mem_new((size_t)p->count + 1, sizeof *filed),
+          *values = mem_new((size_t)p->count + 1, sizeof *values);
+    void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
+    if (peft_tensor_read(st, info, filed, err) == GRAFT_OK) {
+        const int turned = p->transposed && p->rank == 2;
+        const int64_t cols = p->count / (p->rows ? p->rows : 1);
+        turn(filed, values, turned ? cols : p->rows, turned ? p->rows : cols, turned);
+        dtype_convert(raw, k->real, values, F32, p->count);
+        k->upload(k, p->data, raw, p->count * dtype_bytes(k->real));
     }
-}
-
-static int read_one(adapt *a, const safetensors *st, const adapt_param *p, graft_error *err) {
-    const tensor_info *info;
-    if (safetensors_need(st, p->name, &info, err))
-        return err->code;
-    tensor_out want = {0};
-    file_shape(p, &want);
-    if (!same_shape(info, &want)) {
-        char *has = tensor_describe(info);
-        fail(err, GRAFT_FAILED, "%s: %s is %s, but this model and adapter need [%lld%s%.0lld]", safetensors_name(st), p->name, has,
-             (long long)want.shape[0], want.rank > 1 ? ", " : "", (long long)(want.rank > 1 ? want.shape[1] : 0));
-        free(has);
-        return err->code;
-    }
-    float *values = mem_new((size_t)p->count + 1, sizeof *values);
-    if (safetensors_read_as(st, info, values, F32, err) == GRAFT_OK) {
-        for (int64_t v = 0; v < p->count && !err->code; v++)
-            if (values[v] - values[v] != 0)
-                fail(err, GRAFT_FAILED, "%s: %s holds a value that is not finite (element %lld)", safetensors_name(st), p->name,
-                     (long long)v);
-        if (!err->code)
-            write_param(a, p, values);
-    }
+    free(filed);
     free(values);
+    free(raw);
     return err->code;
 }
 
-/* The frozen table that PEFT stores beside an adapted embedding; its values are the base's. */
-static int known_extra(const char *name) {
-    const size_t length = strlen(name);
-    static const char tail[] = ".base_layer.weight";
-    return length > sizeof tail && strcmp(name + length - (sizeof tail - 1), tail) == 0;
+/* PEFT stores the frozen table beside an adapted embedding; its values are the base's and may be absent. */
+static int64_t add_tables(const adapt *a, int32_t spec, peft_tensor *list, char **names, int64_t count) {
+    const technique *t = &a->techniques[spec];
+    for (int32_t n = 0; n < t->count; n++)
+        if (t->instances[n]->site.onehot) {
+            names[count] = peft_tensor_name(t->instances[n]->site.name, "base_layer.weight", -1, "default");
+            list[count] = (peft_tensor){
+                .name = names[count],
+                .rank = 2,
+                .optional = 1,
+                .shape = {t->instances[n]->site.in, t->instances[n]->site.out}
+            };
+            count++;
+        }
+    return count;
 }
 
 int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err) {
-    char *path = path_join(folder, file_tensors);
     safetensors *st = NULL;
-    strmap expected = {0};
-    if (safetensors_open(path, &st, err))
-        goto done;
-    const adapt_param *const lists[] = {a->params, a->buffers};
-    const int32_t counts[] = {a->param_count, a->buffer_count};
-    for (int32_t l = 0; l < 2; l++)
-        for (int32_t p = 0; p < counts[l] && !err->code; p++) {
-            if (!belongs(&lists[l][p], spec))
-                continue;
-            strmap_put(&expected, lists[l][p].name, strlen(lists[l][p].name), 1);
-            read_one(a, st, &lists[l][p], err);
-        }
-    for (int64_t t = 0; t < safetensors_count(st) && !err->code; t++) {
-        const char *name = safetensors_at(st, t)->name;
-        int64_t found;
-        if (!strmap_get(&expected, name, strlen(name), &found) && !known_extra(name))
-            fail(err, GRAFT_FAILED, "%s: tensor %s belongs to no site that the adapter's configuration selects in this model", path,
-                 name);
+    const chosen c = choose(a, spec);
+    const size_t most = (size_t)(c.count + a->techniques[spec].count) + 1;
+    peft_tensor *list = mem_new(most, sizeof *list);
+    char **names = mem_new(most, sizeof *names);
+    for (int64_t t = 0; t < c.count; t++) {
+        list[t].name = c.at[t]->name;
+        file_shape(c.at[t], &list[t].rank, list[t].shape);
     }
-    if (!err->code)
-        adapt_prepare(a, err);
-done:
-    strmap_free(&expected);
+    const int64_t count = add_tables(a, spec, list, names, c.count);
+    if (peft_tensors_open(folder, &st, err) == GRAFT_OK) peft_tensors_match(st, list, count, err);
+    for (int64_t t = 0; t < c.count && !err->code; t++)
+        read_param(a, st, c.at[t], list[t].found, err);
+    if (!err->code) adapt_prepare(a, err);
+    for (int64_t t = c.count; t < count; t++)
+        free(names[t]);
     safetensors_close(st);
-    free(path);
+    free(list);
+    free(names);
+    free(c.at);
     return err->code;
 }

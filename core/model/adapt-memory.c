@@ -12,8 +12,7 @@ static int64_t kept_bytes(const adapt *a, const instance *i, dtype real) {
     const technique *t = &a->techniques[i->spec];
     int64_t bytes = 0;
     for (int32_t s = 0; s < slot_count(t); s++)
-        if (slot_of(t, s)->role == GRAFT_KEPT)
-            bytes += i->slots[s].count * dtype_bytes(real);
+        if (slot_of(t, s)->role == GRAFT_KEPT) bytes += i->slots[s].count * dtype_bytes(real);
     return bytes;
 }
 
@@ -72,8 +71,7 @@ void adapt_size(const adapt *a, const kernels *device, adapt_bytes *out) {
 int64_t adapt_virtual_rows(const adapt *a, const instance *i) {
     const technique *t = &a->techniques[i->spec];
     for (int32_t n = 0; n < t->number_count - BUILTIN_COUNT; n++)
-        if (strcmp(t->number_names[n], "rows") == 0)
-            return (int64_t)i->numbers[n];
+        if (strcmp(t->number_names[n], "rows") == 0) return (int64_t)i->numbers[n];
     return 0;
 }
 
@@ -81,14 +79,13 @@ static int allocate_slot(adapt *a, instance *i, int32_t s, graft_error *err) {
     const graft_slot *d = slot_of(&a->techniques[i->spec], s);
     slot_state *state = &i->slots[s];
     kernels *k = a->device;
-    if (!held(d->role) || state->count == 0)
-        return GRAFT_OK;
+    if (!held(d->role) || state->count == 0) return GRAFT_OK;
     const int64_t bytes = state->count * dtype_bytes(k->real);
     state->data = k->alloc(k, bytes);
-    if (d->role == GRAFT_PARAM)
-        state->grad = k->alloc(k, bytes);
+    if (d->role == GRAFT_PARAM) state->grad = k->alloc(k, bytes);
     if (!state->data || (d->role == GRAFT_PARAM && !state->grad))
-        return fail(err, GRAFT_FAILED, "no memory for %lld bytes of slot %s at %s", (long long)bytes, d->name, i->site.name);
+        return fail(err, GRAFT_FAILED, "no memory for %lld bytes of slot %s at %s", (long long)bytes, d->name,
+                    i->site.name);
     if (d->values) {
         void *raw = mem_new((size_t)state->count, (size_t)dtype_bytes(k->real));
         dtype_convert(raw, k->real, d->values, F64, state->count);
@@ -156,8 +153,7 @@ int32_t adapt_reads_weight(const adapt *a, int32_t point) {
         for (int32_t p = 0; p < i->program_count; p++) {
             uint64_t reads = 0, writes = 0;
             formula_uses(i->programs[p].program, &reads, &writes);
-            if (i->programs[p].at == HOOK_INIT && ((reads | writes) >> NAME_W & 1))
-                return 1;
+            if (i->programs[p].at == HOOK_INIT && ((reads | writes) >> NAME_W & 1)) return 1;
         }
         if (t->functions->init && i->site.kind == GRAFT_LINEAR && !i->site.onehot)
             return 1; /* it may read W through the host services */
@@ -167,12 +163,10 @@ int32_t adapt_reads_weight(const adapt *a, int32_t point) {
 
 static int init_instance(adapt *a, instance *i, void *w, int32_t *replaced, graft_error *err) {
     const call_tensors t = {.w_tensor = w};
-    if (i->initialized)
-        return GRAFT_OK;
+    if (i->initialized) return GRAFT_OK;
     i->initialized = 1;
     for (int32_t s = 0; s < slot_count(&a->techniques[i->spec]) && !err->code; s++)
-        if (held(slot_of(&a->techniques[i->spec], s)->role))
-            adapt_slot_init(a, i, s, &t, err);
+        if (held(slot_of(&a->techniques[i->spec], s)->role)) adapt_slot_init(a, i, s, &t, err);
     return adapt_call(a, i, HOOK_INIT, NULL, &t, 0, 0, replaced, err);
 }
 
@@ -206,16 +200,14 @@ static int virtual_call(adapt *a, hook h, graft_error *err) {
     for (int32_t s = 0; s < a->count && !err->code; s++)
         for (int32_t n = 0; n < a->techniques[s].count && !err->code; n++) {
             instance *i = a->techniques[s].instances[n];
-            if (!(i->site.kind & (GRAFT_KV | GRAFT_EMBED)))
-                continue;
+            if (!(i->site.kind & (GRAFT_KV | GRAFT_EMBED))) continue;
             kernels *k = a->device;
             const int64_t rows = adapt_virtual_rows(a, i);
             adapt_pass p = {.device = k, .activation = k->real, .rows = rows, .capacity = rows};
             p.scratch = k->alloc(k, adapt_instance_scratch(a, i, rows, k->real, k->real));
             const call_tensors t = {.y = i->virtual_rows, .dy = i->virtual_grad};
             adapt_call(a, i, h, &p, &t, 0, 0, NULL, err);
-            if (h == HOOK_BACKWARD)
-                k->zero(k, i->virtual_grad, rows * i->site.out * dtype_bytes(k->real));
+            if (h == HOOK_BACKWARD) k->zero(k, i->virtual_grad, rows * i->site.out * dtype_bytes(k->real));
             k->release(k, p.scratch);
         }
     return err->code;
@@ -223,8 +215,7 @@ static int virtual_call(adapt *a, hook h, graft_error *err) {
 
 int adapt_prepare(adapt *a, graft_error *err) {
     const call_tensors none = {0};
-    if (!a)
-        return GRAFT_OK;
+    if (!a) return GRAFT_OK;
     for (int32_t s = 0; s < a->count && !err->code; s++)
         for (int32_t n = 0; n < a->techniques[s].count && !err->code; n++) {
             instance *i = a->techniques[s].instances[n];
@@ -237,8 +228,7 @@ int adapt_prepare(adapt *a, graft_error *err) {
 }
 
 int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_error *err) {
-    if (!a || virtual_call(a, HOOK_BACKWARD, err))
-        return err->code;
+    if (!a || virtual_call(a, HOOK_BACKWARD, err)) return err->code;
     kernels *k = a->device;
     void *sum = k->alloc(k, 8);
     const call_tensors t = {.loss = sum};
@@ -258,8 +248,7 @@ int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err) {
 
 void adapt_enable(adapt *a, int32_t spec, int32_t on) {
     for (int32_t s = 0; a && s < a->count; s++)
-        if (spec < 0 || s == spec)
-            a->techniques[s].enabled = on;
+        if (spec < 0 || s == spec) a->techniques[s].enabled = on;
 }
 
 /* ---- what others ask ---- */
@@ -268,8 +257,7 @@ static int64_t virtual_of(const adapt *a, int32_t kind, const void **rows, void 
     for (int32_t s = 0; a && s < a->count; s++)
         for (int32_t n = 0; a->techniques[s].enabled && n < a->techniques[s].count; n++) {
             const instance *i = a->techniques[s].instances[n];
-            if (i->site.kind != kind)
-                continue;
+            if (i->site.kind != kind) continue;
             *rows = i->virtual_rows;
             *gradient = i->virtual_grad;
             return adapt_virtual_rows(a, i);
@@ -292,10 +280,10 @@ int64_t adapt_lowest_layer(const adapt *a) {
         const int64_t layer = param->base ? param->base->layer : a->points[param->site->point].layer;
         const int32_t whole = param->site && param->site->site.kind & (GRAFT_KV | GRAFT_EMBED);
         /* outside blocks: the final norm and the head (layer -1) lie above all of them; an embedding below */
-        const int32_t above = layer < 0 && !whole &&
-                              !(param->base ? param->base->linear == 0 && param->base->in > 0 : param->site->site.onehot);
-        if (above)
-            continue;
+        const int32_t above =
+            layer < 0 && !whole &&
+            !(param->base ? param->base->linear == 0 && param->base->in > 0 : param->site->site.onehot);
+        if (above) continue;
         lowest = layer < lowest ? layer : lowest;
     }
     return lowest;
@@ -322,7 +310,8 @@ const plugin_component *adapt_component(const adapt *a, int32_t spec) {
     return a->techniques[spec].in.component;
 }
 
-void adapt_set_round_trip(adapt *a, void (*round_trip)(void *, const base_tensor *, void *, graft_error *), void *context) {
+void adapt_set_round_trip(adapt *a, void (*round_trip)(void *, const base_tensor *, void *, graft_error *),
+                          void *context) {
     a->round_trip = round_trip;
     a->round_trip_context = context;
 }
@@ -336,6 +325,5 @@ void adapt_describe(const adapt *a, FILE *to) {
         const technique *t = &a->techniques[s];
         fprintf(to, "%s%s%s: %d sites\n", t->in.name, *t->in.name ? " = " : "", t->in.component->name, (int)t->count);
     }
-    if (a && a->left_out.text)
-        fputs(a->left_out.text, to);
+    if (a && a->left_out.text) fputs(a->left_out.text, to);
 }

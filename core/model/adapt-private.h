@@ -11,16 +11,26 @@ enum { ADAPT_SLOTS = 28 }; /* most slots of one component */
 enum { NAME_X, NAME_Y, NAME_DX, NAME_DY, NAME_W, NAME_LOSS, NAMES_FIXED };
 enum { ADAPT_BINDINGS = NAMES_FIXED + 2 * ADAPT_SLOTS };
 
-typedef enum { HOOK_BIND, HOOK_OBSERVE, HOOK_INIT, HOOK_PREPARE, HOOK_FORWARD, HOOK_BACKWARD, HOOK_REGULARIZE, HOOK_AFTER_STEP,
-               HOOK_SAVE, HOOK_COUNT } hook;
+typedef enum {
+    HOOK_BIND,
+    HOOK_OBSERVE,
+    HOOK_INIT,
+    HOOK_PREPARE,
+    HOOK_FORWARD,
+    HOOK_BACKWARD,
+    HOOK_REGULARIZE,
+    HOOK_AFTER_STEP,
+    HOOK_SAVE,
+    HOOK_COUNT
+} hook;
 
 typedef struct {
     int32_t rank, has_rows, activation;
     int64_t shape[FORMULA_RANK];
-    int64_t count;       /* elements, or elements of one row where has_rows */
-    int64_t kept_at;     /* KEPT: bytes of one row's slots in front of this one in its block's area */
-    void *data, *grad;   /* dev: PARAM BUFFER STEP */
-    int32_t from_file;   /* its values came from a file: init is skipped */
+    int64_t count;     /* elements, or elements of one row where has_rows */
+    int64_t kept_at;   /* KEPT: bytes of one row's slots in front of this one in its block's area */
+    void *data, *grad; /* dev: PARAM BUFFER STEP */
+    int32_t from_file; /* its values came from a file: init is skipped */
 } slot_state;
 
 typedef struct {
@@ -31,8 +41,8 @@ typedef struct {
 
 typedef struct instance {
     int32_t spec, point;
-    graft_site site;     /* what plugins see */
-    void *config;        /* the options struct: the section's, or an own copy under a rank or alpha pattern */
+    graft_site site; /* what plugins see */
+    void *config;    /* the options struct: the section's, or an own copy under a rank or alpha pattern */
     int32_t own_config;
     double *numbers;     /* values of the spec's number names */
     uint8_t *number_set; /* by the bind hook */
@@ -50,8 +60,8 @@ typedef struct {
     const char **number_names; /* options, NUMBER slots, built-ins */
     int32_t number_count, option_numbers;
     char *gradient_names[ADAPT_SLOTS]; /* "dA" */
-    int32_t lowrank[4];        /* slots A and B, number s, slot H; lowrank[0] = -1: none */
-    int32_t dropout;           /* number of the option `dropout`, -1 = none */
+    int32_t lowrank[4];                /* slots A and B, number s, slot H; lowrank[0] = -1: none */
+    int32_t dropout;                   /* number of the option `dropout`, -1 = none */
     int32_t enabled;
     instance **instances;
     int32_t count, capacity;
@@ -62,30 +72,43 @@ struct adapt {
     int32_t count;
     const adapt_point *points;
     int32_t point_count;
-    instance ***at;            /* (points) instances of each point in INI order, NULL-terminated, or NULL */
+    instance ***at; /* (points) instances of each point in INI order, NULL-terminated, or NULL */
     adapt_param *params, *buffers;
     int32_t param_count, buffer_count;
     kernels *device;
     uint64_t seed;
-    int32_t textbook;          /* 1: fused kernels are not used */
-    void (*round_trip)(void *context, const base_tensor *like, void *values, graft_error *err); /* the quantizer's, or NULL */
+    int32_t textbook; /* 1: fused kernels are not used */
+    void (*round_trip)(void *context, const base_tensor *like, void *values,
+                       graft_error *err); /* the quantizer's, or NULL */
     void *round_trip_context;
-    strbuf left_out;           /* "NAME: why" lines */
+    strbuf left_out; /* "NAME: why" lines */
     arena names;
 };
 
 /* Number names behind the options and NUMBER slots. */
-enum { BUILTIN_IN, BUILTIN_OUT, BUILTIN_LAYERS, BUILTIN_SITE, BUILTIN_SITES, BUILTIN_STEP, BUILTIN_STEPS, BUILTIN_LINEAR,
-       BUILTIN_INPUT, BUILTIN_ONEHOT, BUILTIN_ROWS, BUILTIN_COUNT };
+enum {
+    BUILTIN_IN,
+    BUILTIN_OUT,
+    BUILTIN_LAYERS,
+    BUILTIN_SITE,
+    BUILTIN_SITES,
+    BUILTIN_STEP,
+    BUILTIN_STEPS,
+    BUILTIN_LINEAR,
+    BUILTIN_INPUT,
+    BUILTIN_ONEHOT,
+    BUILTIN_ROWS,
+    BUILTIN_COUNT
+};
 extern const char *const adapt_builtin_names[BUILTIN_COUNT];
 
 /* ---- adapt-call.c ---- */
 typedef struct {
-    const void *x;         /* dev (rows, in), NULL where onehot serves */
+    const void *x; /* dev (rows, in), NULL where onehot serves */
     const int32_t *onehot;
     void *y, *dx, *dy, *loss;
-    const weight *w;       /* handle */
-    void *w_tensor;        /* HOOK_INIT: dev real (out, in) */
+    const weight *w; /* handle */
+    void *w_tensor;  /* HOOK_INIT: dev real (out, in) */
 } call_tensors;
 
 /* Runs one hook of one instance on the device. p may be NULL outside passes. The first error stays in err. */

@@ -16,10 +16,10 @@
 /* A place of the model. One entry per linear layer (LINEAR | INPUT), embedding (LINEAR, onehot), sub-block (BRANCH:
  * "BLOCK.attn", "BLOCK.mlp"), the model itself (KV and EMBED: name ""), and base tensor (TENSOR). */
 typedef struct {
-    const char *name;    /* module path; of TENSOR: the tensor's name. Borrowed, lives as long as the model */
-    int32_t kinds;       /* GRAFT_LINEAR | GRAFT_INPUT ...                                                   */
-    int32_t onehot;      /* 1: x is one-hot                                                                 */
-    int32_t all_linear;  /* 1: `all-linear` selects it                                                      */
+    const char *name;   /* module path; of TENSOR: the tensor's name. Borrowed, lives as long as the model */
+    int32_t kinds;      /* GRAFT_LINEAR | GRAFT_INPUT ...                                                   */
+    int32_t onehot;     /* 1: x is one-hot                                                                 */
+    int32_t all_linear; /* 1: `all-linear` selects it                                                      */
     int64_t layer, in, out;
     base_tensor *tensor; /* LINEAR: its weight; TENSOR: itself                                              */
     base_tensor *bias;   /* LINEAR: its bias, NULL for none                                                 */
@@ -30,17 +30,17 @@ typedef struct {
     const char *name;                  /* of the section, "" for [adapter]                               */
     const plugin_component *component; /* of kind adapter                                                */
     const void *config;                /* its options struct                                             */
-    const char *const *targets;        /* names, suffixes, globs, or "all-linear"; NULL = the defaults of the model family */
+    const char *const *targets; /* names, suffixes, globs, or "all-linear"; NULL = the defaults of the model family */
     int32_t target_count;
-    const char *targets_regex;         /* a PEFT file's string form instead of the list, else NULL       */
+    const char *targets_regex; /* a PEFT file's string form instead of the list, else NULL       */
     const char *const *exclude;
     int32_t exclude_count;
-    const int64_t *layers;             /* restrict to these layers                                        */
+    const int64_t *layers; /* restrict to these layers                                        */
     int32_t layer_count;
-    const char *bias;                  /* "none" "all" "lora_only"                                       */
+    const char *bias; /* "none" "all" "lora_only"                                       */
     const char *const *modules_to_save;
     int32_t modules_to_save_count;
-    const char *const *rank_patterns;  /* with ranks: option `rank` of a site whose name matches first   */
+    const char *const *rank_patterns; /* with ranks: option `rank` of a site whose name matches first   */
     const double *ranks;
     int32_t rank_pattern_count;
     const char *const *alpha_patterns;
@@ -51,20 +51,22 @@ typedef struct {
 typedef struct adapt adapt;
 
 /* Selects, binds, checks all formulas. Marks trained base tensors (ALIAS, modules_to_save, bias). *out owned by the caller. */
-int adapt_bind(const adapt_spec *specs, int32_t count, const adapt_point *points, int32_t point_count, int64_t max_rows_virtual,
-               adapt **out, graft_error *err);
+int adapt_bind(const adapt_spec *specs, int32_t count, const adapt_point *points, int32_t point_count,
+               int64_t max_rows_virtual, adapt **out, graft_error *err);
 void adapt_free(adapt *a);
 /* The round trip that the service `quantize` does (LoftQ); called with dev real values of the shape of `like`. */
-void adapt_set_round_trip(adapt *a, void (*round_trip)(void *context, const base_tensor *like, void *values, graft_error *err),
+void adapt_set_round_trip(adapt *a,
+                          void (*round_trip)(void *context, const base_tensor *like, void *values, graft_error *err),
                           void *context);
 /* 1: the plugins' own formulas run instead of the fused kernels that must equal them (tests, the gradient check). */
 void adapt_set_textbook(adapt *a, int32_t on);
 
 /* ---- memory: everything is allocated once; sizes are known before ---- */
 typedef struct {
-    int64_t parameters, gradients; /* bytes of PARAM slots and their gradients (base tensors are the model's)          */
-    int64_t buffers;               /* BUFFER and STEP slots                                                            */
-    int64_t trainable;             /* elements, base tensors included                                                  */
+    int64_t parameters,
+        gradients;     /* bytes of PARAM slots and their gradients (base tensors are the model's)          */
+    int64_t buffers;   /* BUFFER and STEP slots                                                            */
+    int64_t trainable; /* elements, base tensors included                                                  */
 } adapt_bytes;
 void adapt_size(const adapt *a, const kernels *device, adapt_bytes *out);
 int adapt_allocate(adapt *a, kernels *device, uint64_t seed, graft_error *err);
@@ -83,17 +85,17 @@ int adapt_ready(adapt *a, graft_error *err);
 typedef struct {
     kernels *device;
     dtype activation;
-    int64_t rows, capacity;   /* rows of this call (a head chunk has fewer), rows the KEPT areas were laid out for   */
-    int32_t training;         /* 1: dropout is on                                                                   */
+    int64_t rows, capacity; /* rows of this call (a head chunk has fewer), rows the KEPT areas were laid out for   */
+    int32_t training;       /* 1: dropout is on                                                                   */
     int64_t step, steps;
-    const int64_t *row_key;   /* dev (rows): (sample in the step) << 32 | token in the document; NULL without dropout */
-    void *kept;               /* dev: KEPT area of the running block                                                */
-    void *scratch;            /* dev: adapt_scratch bytes                                                           */
+    const int64_t *row_key; /* dev (rows): (sample in the step) << 32 | token in the document; NULL without dropout */
+    void *kept;             /* dev: KEPT area of the running block                                                */
+    void *scratch;          /* dev: adapt_scratch bytes                                                           */
 } adapt_pass;
 
 /* y = x·Wᵀ + bias, wrapped by the adapters of the point. x (rows, in) or onehot ids (x NULL); y (rows, out). */
-void adapt_linear(adapt *a, int32_t point, const adapt_pass *p, const base_tensor *w, const base_tensor *bias, const void *x,
-                  const int32_t *onehot, void *y);
+void adapt_linear(adapt *a, int32_t point, const adapt_pass *p, const base_tensor *w, const base_tensor *bias,
+                  const void *x, const int32_t *onehot, void *y);
 /* dx [+]= dy·W with the adapters' parts; their gradients and those of a trained W and bias are added. dx NULL: not wanted.
  * dy may be changed. */
 void adapt_linear_backward(adapt *a, int32_t point, const adapt_pass *p, const base_tensor *w, const base_tensor *bias,
@@ -102,7 +104,8 @@ void adapt_linear_backward(adapt *a, int32_t point, const adapt_pass *p, const b
 void adapt_branch(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *y);
 void adapt_branch_backward(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *dy, void *dx);
 /* 1 when any adapter or trained tensor sits at or below this layer's input side: backward stops under the lowest. */
-int64_t adapt_lowest_layer(const adapt *a); /* lowest layer with something to train, -1: embeddings too; INT64_MAX: nothing */
+int64_t adapt_lowest_layer(
+    const adapt *a); /* lowest layer with something to train, -1: embeddings too; INT64_MAX: nothing */
 
 /* KV and EMBED (rows of the run, `virtual`): dev (virtual, out), activation type / real gradient; 0 rows when there is none. */
 int64_t adapt_virtual_kv(const adapt *a, const void **rows, void **gradient);
@@ -116,19 +119,19 @@ void adapt_enable(adapt *a, int32_t spec, int32_t on); /* switch one adapter off
 
 /* ---- what is trained ---- */
 typedef struct {
-    const char *name;     /* as saved: "base_model.model....lora_A.weight"; of a base tensor its own name  */
-    int32_t spec;         /* which adapter it belongs to                                                   */
-    int32_t rank;         /* 1 or 2 */
-    int64_t rows, cols;   /* shape: (rows, cols), cols 1 for vectors                                       */
-    int64_t count;        /* elements                                                                      */
-    void *data, *grad;    /* dev real                                                                      */
-    base_tensor *base;    /* NULL for an adapter's own                                                     */
-    int32_t transposed;   /* 1: files hold it transposed (a trained Conv1D)                                */
-    int32_t in_file;      /* 1: adapter folders hold it (checkpoints hold all)                             */
+    const char *name;      /* as saved: "base_model.model....lora_A.weight"; of a base tensor its own name  */
+    int32_t spec;          /* which adapter it belongs to                                                   */
+    int32_t rank;          /* 1 or 2 */
+    int64_t rows, cols;    /* shape: (rows, cols), cols 1 for vectors                                       */
+    int64_t count;         /* elements                                                                      */
+    void *data, *grad;     /* dev real                                                                      */
+    base_tensor *base;     /* NULL for an adapter's own                                                     */
+    int32_t transposed;    /* 1: files hold it transposed (a trained Conv1D)                                */
+    int32_t in_file;       /* 1: adapter folders hold it (checkpoints hold all)                             */
     struct instance *site; /* private: where it sits, NULL of a base tensor */
     int32_t slot;
 } adapt_param;
-const adapt_param *adapt_params(const adapt *a, int32_t *count); /* in a fixed order; borrowed */
+const adapt_param *adapt_params(const adapt *a, int32_t *count);  /* in a fixed order; borrowed */
 const adapt_param *adapt_buffers(const adapt *a, int32_t *count); /* BUFFER slots that checkpoints keep */
 
 /* ---- files ---- */
@@ -139,7 +142,7 @@ int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err);
 /* Says what was bound and what was left out and why (for `graft plan` and `graft inspect`). */
 void adapt_describe(const adapt *a, FILE *to);
 
-int32_t adapt_at(const adapt *a, int32_t point);              /* number of adapters at a point   */
+int32_t adapt_at(const adapt *a, int32_t point); /* number of adapters at a point   */
 const plugin_component *adapt_component(const adapt *a, int32_t spec);
 
 #endif

@@ -20,16 +20,20 @@ typedef struct {
 
 static void service_run(graft_call *g, const char *text) {
     call *c = (call *)g;
-    if (c->err->code)
-        return;
-    const formula_scope scope = {.tensors = c->names, .tensor_count = c->names_count, .numbers = c->q->number_names,
-                                 .number_count = c->q->number_count, .where = c->q->in.component->name};
+    if (c->err->code) return;
+    const formula_scope scope = {.tensors = c->names,
+                                 .tensor_count = c->names_count,
+                                 .numbers = c->q->number_names,
+                                 .number_count = c->q->number_count,
+                                 .where = c->q->in.component->name};
     formula *f = NULL;
-    if (formula_compile(text, &scope, &f, c->err))
-        return;
+    if (formula_compile(text, &scope, &f, c->err)) return;
     if (c->k) {
         void *scratch = c->k->alloc(c->k, formula_scratch(f, 0));
-        const formula_run_call run = {.device = c->k, .bindings = c->bindings, .numbers = c->numbers, .activation = c->k->real,
+        const formula_run_call run = {.device = c->k,
+                                      .bindings = c->bindings,
+                                      .numbers = c->numbers,
+                                      .activation = c->k->real,
                                       .scratch = scratch};
         formula_run(f, &run);
         c->k->release(c->k, scratch);
@@ -47,11 +51,13 @@ static void service_none_set(graft_call *g, const char *slot, double value) {
     service_fail(g, "a quantizer has run() and fail() only");
 }
 
-static const graft_services services = {.size = sizeof services, .run = service_run, .fail = service_fail,
-                                        .set = service_none_set, .refuse = service_fail};
+static const graft_services services = {
+    .size = sizeof services, .run = service_run, .fail = service_fail, .set = service_none_set, .refuse = service_fail};
 
 static store_kind store_of(const graft_slot *s) {
-    return strcmp(s->store, "u4") == 0 ? STORE_U4 : strcmp(s->store, "u4-high-first") == 0 ? STORE_U4_HIGH : STORE_PLAIN;
+    return strcmp(s->store, "u4") == 0              ? STORE_U4
+           : strcmp(s->store, "u4-high-first") == 0 ? STORE_U4_HIGH
+                                                    : STORE_PLAIN;
 }
 
 /* Shapes of w and of the slots for a weight of `out` x `in`. */
@@ -66,22 +72,26 @@ static int make_names(call *c, int64_t out, int64_t in, dtype real) {
         int32_t at = 0;
         while (at < n && strcmp(q->number_names[at], extra[e]) != 0)
             at++;
-        if (at == n)
-            q->number_names[n++] = extra[e];
+        if (at == n) q->number_names[n++] = extra[e];
         q->numbers[at] = values[e];
     }
     q->number_count = n;
     memcpy(c->numbers, q->numbers, sizeof c->numbers);
     if (comp->slot_count > QUANTIZE_SLOTS)
-        return fail(c->err, GRAFT_FAILED, "%s: %d slots, at most %d", comp->name, (int)comp->slot_count, QUANTIZE_SLOTS);
-    c->names[0] = (formula_tensor){.name = "w", .may = FORMULA_READ | (c->quantizing ? 0 : FORMULA_WRITE), .rank = 2,
-                                   .shape = {q->block ? size / q->block : out, q->block ? q->block : in}, .type = real};
+        return fail(c->err, GRAFT_FAILED, "%s: %d slots, at most %d", comp->name, (int)comp->slot_count,
+                    QUANTIZE_SLOTS);
+    c->names[0] = (formula_tensor){
+        .name = "w",
+        .may = FORMULA_READ | (c->quantizing ? 0 : FORMULA_WRITE),
+        .rank = 2,
+        .shape = {q->block ? size / q->block : out, q->block ? q->block : in},
+        .type = real
+    };
     for (int32_t s = 0; s < comp->slot_count; s++) {
         const graft_slot *d = &comp->slots[s];
         formula_tensor *t = &c->names[1 + s];
         *t = (formula_tensor){.name = d->name, .type = real, .store = store_of(d), .may = FORMULA_READ};
-        if (d->role == GRAFT_TEMP || (d->role == GRAFT_BUFFER && !d->values && c->quantizing))
-            t->may |= FORMULA_WRITE;
+        if (d->role == GRAFT_TEMP || (d->role == GRAFT_BUFFER && !d->values && c->quantizing)) t->may |= FORMULA_WRITE;
         if (t->store != STORE_PLAIN)
             t->type = U8;
         else if (strcmp(d->store, "i8") == 0)
@@ -94,8 +104,13 @@ static int make_names(call *c, int64_t out, int64_t in, dtype real) {
 }
 
 static call call_make(quantize *q, kernels *k, int32_t quantizing, graft_error *err) {
-    return (call){.public = {.size = sizeof(graft_call), .services = &services, .self = q->in.config}, .q = q, .k = k,
-                  .quantizing = quantizing, .err = err};
+    return (call){
+        .public = {.size = sizeof(graft_call), .services = &services, .self = q->in.config},
+        .q = q,
+        .k = k,
+        .quantizing = quantizing,
+        .err = err
+    };
 }
 
 int quantize_check(quantize *q, int64_t out, int64_t in, graft_error *err) {
@@ -109,8 +124,7 @@ int quantize_check(quantize *q, int64_t out, int64_t in, graft_error *err) {
 
 int quantize_by_formulas(quantize *q, kernels *k, weight *w, const void *values, graft_error *err) {
     call c = call_make(q, k, 1, err);
-    if (make_names(&c, w->out, w->in, k->real))
-        return err->code;
+    if (make_names(&c, w->out, w->in, k->real)) return err->code;
     const plugin_component *comp = q->in.component;
     const int64_t size = c.names[0].shape[0] * c.names[0].shape[1], wide = dtype_bytes(k->real);
     const int64_t blocks = q->block ? size / q->block : w->out;
@@ -129,8 +143,7 @@ int quantize_by_formulas(quantize *q, kernels *k, weight *w, const void *values,
         } else {
             c.bindings[1 + s].data = c.temps[s] = k->alloc(k, count * wide);
             void *raw = mem_new((size_t)count, (size_t)wide);
-            if (d->values)
-                dtype_convert(raw, k->real, d->values, F64, count);
+            if (d->values) dtype_convert(raw, k->real, d->values, F64, count);
             k->upload(k, c.temps[s], raw, count * wide);
             free(raw);
         }

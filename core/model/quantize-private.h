@@ -8,10 +8,10 @@ enum { QUANTIZE_SLOTS = 16 };
 
 struct quantize {
     quantize_spec in;
-    weight_layout layout;  /* of the component; PLAIN without one */
-    int64_t block;         /* option block_size; 0 = rows */
-    int32_t nested;        /* option double_quant */
-    float code[16];        /* slot `code` of a codebook4 */
+    weight_layout layout; /* of the component; PLAIN without one */
+    int64_t block;        /* option block_size; 0 = rows */
+    int32_t nested;       /* option double_quant */
+    float code[16];       /* slot `code` of a codebook4 */
     const char *number_names[64];
     double numbers[64];
     int32_t number_count;

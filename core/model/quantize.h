@@ -12,11 +12,11 @@ typedef struct quantize quantize;
 typedef struct {
     const plugin_component *component; /* of kind quantizer, NULL = only `state` or a quantized model folder */
     const void *config;
-    const char *const *targets;        /* as adapters' targets; NULL = all-linear */
+    const char *const *targets; /* as adapters' targets; NULL = all-linear */
     int32_t target_count;
     const char *const *exclude;
     int32_t exclude_count;
-    const char *state;                 /* safetensors file with packed tensors, "" = none */
+    const char *state; /* safetensors file with packed tensors, "" = none */
 } quantize_spec;
 
 int quantize_create(const quantize_spec *spec, quantize **out, graft_error *err); /* runs the formulas on shapes */

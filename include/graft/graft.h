@@ -23,7 +23,8 @@ typedef struct {
     const void *at;
     int32_t count, stride;
 } graft_rows;
-#define GRAFT_ROWS(table) {(table), (int32_t)(sizeof(table) / sizeof((table)[0])), (int32_t)sizeof((table)[0])}
+#define GRAFT_ROWS(table)                                                                                              \
+    { (table), (int32_t)(sizeof(table) / sizeof((table)[0])), (int32_t)sizeof((table)[0]) }
 
 /* ---- options: one row a key of the INI section; the core parses, checks and documents them ------------------------- */
 #define GRAFT_INT    1 /* int64_t field                                                      */
@@ -44,17 +45,20 @@ typedef struct {
 } graft_option;
 
 #define GRAFT_OPTION_INT(type, field, value, low, high, doc, file)                                                     \
-    {#field, GRAFT_INT, 0, (int64_t)offsetof(type, field), (double)(value), (double)(low), (double)(high), NULL, doc, file}
+    {                                                                                                                  \
+#        field, GRAFT_INT, 0, (int64_t)offsetof(type, field), (double)(value), (double)(low), (double)(high), NULL,    \
+            doc, file                                                                                                  \
+    }
 #define GRAFT_OPTION_REAL(type, field, value, low, high, doc, file)                                                    \
-    {#field, GRAFT_REAL, 0, (int64_t)offsetof(type, field), (value), (low), (high), NULL, doc, file}
+    { #field, GRAFT_REAL, 0, (int64_t)offsetof(type, field), (value), (low), (high), NULL, doc, file }
 #define GRAFT_OPTION_BOOL(type, field, value, doc, file)                                                               \
-    {#field, GRAFT_BOOL, 0, (int64_t)offsetof(type, field), (value), 0, 1, NULL, doc, file}
+    { #field, GRAFT_BOOL, 0, (int64_t)offsetof(type, field), (value), 0, 1, NULL, doc, file }
 #define GRAFT_OPTION_TEXT(type, field, text, doc, file)                                                                \
-    {#field, GRAFT_TEXT, 0, (int64_t)offsetof(type, field), 0, 0, 0, text, doc, file}
+    { #field, GRAFT_TEXT, 0, (int64_t)offsetof(type, field), 0, 0, 0, text, doc, file }
 #define GRAFT_OPTION_CHOICE(type, field, words, value, doc, file)                                                      \
-    {#field, GRAFT_CHOICE, 0, (int64_t)offsetof(type, field), (value), 0, 0, words, doc, file}
+    { #field, GRAFT_CHOICE, 0, (int64_t)offsetof(type, field), (value), 0, 0, words, doc, file }
 #define GRAFT_OPTION_PATH(type, field, text, doc, file)                                                                \
-    {#field, GRAFT_PATH, 0, (int64_t)offsetof(type, field), 0, 0, 0, text, doc, file}
+    { #field, GRAFT_PATH, 0, (int64_t)offsetof(type, field), 0, 0, 0, text, doc, file }
 
 /* A constant of adapter_config.json: written, and must match when a file is read. value is JSON ("false", "\"none\"") or a
  * bare word, taken as a string; "*" = any value is harmless and nothing is written. */
@@ -71,30 +75,40 @@ typedef struct {
 #define GRAFT_TEMP   6 /* scratch of one call                                                */
 #define GRAFT_NUMBER 7 /* a number: `init` is a formula of options and site numbers          */
 
-#define GRAFT_SHARED   1 /* slot flag, BUFFER: one tensor for all sites, as large as the largest; a site sees its corner */
+#define GRAFT_SHARED                                                                                                   \
+    1 /* slot flag, BUFFER: one tensor for all sites, as large as the largest; a site sees its corner */
 #define GRAFT_UNSIGNED 2 /* slot flag, store "blocks8": values are never negative            */
 #define GRAFT_MASK     4 /* slot flag, BUFFER of W's shape: the core keeps W zero where it is 0 */
 
 typedef struct {
     const char *name;
-    const char *shape;       /* "rank, in/block": whole numbers from options and site numbers; 0 = absent at that site     */
+    const char *shape; /* "rank, in/block": whole numbers from options and site numbers; 0 = absent at that site     */
     int32_t role, flags;
-    const char *init;        /* formula run when no file holds the tensor ("B = 0"); of NUMBER: its value                  */
-    const char *file;        /* tensor name behind the module path ("lora_A.weight"), or whole with {site} {module} {layer} */
-    const char *file_onehot; /* the same where x is one-hot (an embedding); NULL = not offered there                       */
-    const char *store;       /* "" as the role says | "u4" | "u4-high-first" | "i8" | "blocks8"                            */
-    const double *values;    /* a table of constants (a code book) of `shape`; NULL = none                                 */
+    const char *init; /* formula run when no file holds the tensor ("B = 0"); of NUMBER: its value                  */
+    const char *file; /* tensor name behind the module path ("lora_A.weight"), or whole with {site} {module} {layer} */
+    const char
+        *file_onehot;  /* the same where x is one-hot (an embedding); NULL = not offered there                       */
+    const char *store; /* "" as the role says | "u4" | "u4-high-first" | "i8" | "blocks8"                            */
+    const double
+        *values; /* a table of constants (a code book) of `shape`; NULL = none                                 */
 } graft_slot;
 
 #define GRAFT_SLOT_PARAM(name, shape, init, file, file_onehot)                                                         \
-    {name, shape, GRAFT_PARAM, 0, init, file, file_onehot, "", NULL}
-#define GRAFT_SLOT_BUFFER(name, shape, init, file) {name, shape, GRAFT_BUFFER, 0, init, file, NULL, "", NULL}
-#define GRAFT_SLOT_STEP(name, shape) {name, shape, GRAFT_STEP, 0, NULL, NULL, NULL, "", NULL}
-#define GRAFT_SLOT_KEPT(name, shape) {name, shape, GRAFT_KEPT, 0, NULL, NULL, NULL, "", NULL}
-#define GRAFT_SLOT_TEMP(name, shape) {name, shape, GRAFT_TEMP, 0, NULL, NULL, NULL, "", NULL}
-#define GRAFT_SLOT_NUMBER(name, formula) {name, NULL, GRAFT_NUMBER, 0, formula, NULL, NULL, "", NULL}
-#define GRAFT_SLOT_TABLE(name, shape, values) {name, shape, GRAFT_BUFFER, 0, NULL, NULL, NULL, "", values}
-#define GRAFT_SLOT_ALIAS(name) {name, NULL, GRAFT_ALIAS, 0, NULL, NULL, NULL, "", NULL}
+    { name, shape, GRAFT_PARAM, 0, init, file, file_onehot, "", NULL }
+#define GRAFT_SLOT_BUFFER(name, shape, init, file)                                                                     \
+    { name, shape, GRAFT_BUFFER, 0, init, file, NULL, "", NULL }
+#define GRAFT_SLOT_STEP(name, shape)                                                                                   \
+    { name, shape, GRAFT_STEP, 0, NULL, NULL, NULL, "", NULL }
+#define GRAFT_SLOT_KEPT(name, shape)                                                                                   \
+    { name, shape, GRAFT_KEPT, 0, NULL, NULL, NULL, "", NULL }
+#define GRAFT_SLOT_TEMP(name, shape)                                                                                   \
+    { name, shape, GRAFT_TEMP, 0, NULL, NULL, NULL, "", NULL }
+#define GRAFT_SLOT_NUMBER(name, formula)                                                                               \
+    { name, NULL, GRAFT_NUMBER, 0, formula, NULL, NULL, "", NULL }
+#define GRAFT_SLOT_TABLE(name, shape, values)                                                                          \
+    { name, shape, GRAFT_BUFFER, 0, NULL, NULL, NULL, "", values }
+#define GRAFT_SLOT_ALIAS(name)                                                                                         \
+    { name, NULL, GRAFT_ALIAS, 0, NULL, NULL, NULL, "", NULL }
 
 /* ---- calls ------------------------------------------------------------------------------------------------------------- */
 #define GRAFT_LINEAR 1  /* y = x·Wᵀ + bias; W (out, in). An embedding is a LINEAR with one-hot x   */
@@ -106,10 +120,10 @@ typedef struct {
 
 typedef struct {
     int64_t size;
-    const char *name;        /* the full module path, "model.layers.0.self_attn.q_proj"; borrowed  */
-    int32_t kind, onehot;    /* GRAFT_LINEAR ...; 1 where x is one-hot                             */
-    int64_t layer, in, out;  /* layer -1 outside blocks                                            */
-    int64_t site, sites;     /* its number among the sites of this adapter, and how many           */
+    const char *name;       /* the full module path, "model.layers.0.self_attn.q_proj"; borrowed  */
+    int32_t kind, onehot;   /* GRAFT_LINEAR ...; 1 where x is one-hot                             */
+    int64_t layer, in, out; /* layer -1 outside blocks                                            */
+    int64_t site, sites;    /* its number among the sites of this adapter, and how many           */
 } graft_site;
 
 typedef struct graft_call graft_call;
@@ -117,27 +131,27 @@ typedef struct graft_call graft_call;
 /* What the core does for a callback. The first error of a call sticks and silences the rest, so nothing returns a status. */
 typedef struct {
     int64_t size;
-    void (*run)(graft_call *c, const char *formulas);               /* one or more statements, separated by ';'  */
-    void (*set)(graft_call *c, const char *slot, double value);     /* bind: a NUMBER of this site               */
-    void (*refuse)(graft_call *c, const char *why);                 /* bind: leave this point out                */
-    void (*fail)(graft_call *c, const char *why);                   /* any callback: stop with this error        */
+    void (*run)(graft_call *c, const char *formulas);           /* one or more statements, separated by ';'  */
+    void (*set)(graft_call *c, const char *slot, double value); /* bind: a NUMBER of this site               */
+    void (*refuse)(graft_call *c, const char *why);             /* bind: leave this point out                */
+    void (*fail)(graft_call *c, const char *why);               /* any callback: stop with this error        */
     /* In init, observe, after_step and save, on host doubles: */
-    void (*read)(graft_call *c, const char *slot, double *values);  /* the whole slot, row-major                 */
+    void (*read)(graft_call *c, const char *slot, double *values); /* the whole slot, row-major                 */
     void (*write)(graft_call *c, const char *slot, const double *values);
-    int64_t (*slot_size)(graft_call *c, const char *slot);          /* elements                                  */
+    int64_t (*slot_size)(graft_call *c, const char *slot); /* elements                                  */
     /* Thin SVD of the (m, n) slot `matrix`, its r largest: U·diag(S)·Vt into the slots u (m, r), s (r), vt (r, n). */
     void (*svd)(graft_call *c, const char *matrix, const char *u, const char *s, const char *vt);
     void (*qr)(graft_call *c, const char *matrix, const char *q, const char *r);
     void (*quantize)(graft_call *c, const char *from, const char *to); /* round trip through this site's quantizer */
-    void (*rank)(const double *values, int64_t count, int64_t *order);  /* place of each in stable ascending order  */
+    void (*rank)(const double *values, int64_t count, int64_t *order); /* place of each in stable ascending order  */
 } graft_services;
 
 struct graft_call {
     int64_t size;
     const graft_services *services;
-    const void *self;       /* the component's options struct, as its `config_size` says */
+    const void *self; /* the component's options struct, as its `config_size` says */
     const graft_site *site;
-    int64_t step, steps;    /* of the run; step counts from 1, 0 outside training         */
+    int64_t step, steps; /* of the run; step counts from 1, 0 outside training         */
 };
 
 static inline void graft_run(graft_call *c, const char *formulas) {
@@ -155,8 +169,8 @@ static inline void graft_run(graft_call *c, const char *formulas) {
  * after_step PARAM BUFFER TEMP · save TEMP. forward is pure and never sums over rows. */
 typedef struct {
     int64_t size;
-    int32_t sites, flags;  /* GRAFT_LINEAR | ...; GRAFT_LINEAR_IN_X | ...                                   */
-    const char *low_rank;  /* "A B s H": the textbook y += s·(x·Aᵀ)·Bᵀ, which a fused kernel may replace    */
+    int32_t sites, flags; /* GRAFT_LINEAR | ...; GRAFT_LINEAR_IN_X | ...                                   */
+    const char *low_rank; /* "A B s H": the textbook y += s·(x·Aᵀ)·Bᵀ, which a fused kernel may replace    */
     void (*bind)(graft_call *c);
     void (*observe)(graft_call *c);
     void (*init)(graft_call *c);
@@ -201,11 +215,11 @@ typedef struct {
 typedef struct {
     int64_t size;
     int64_t tokens, sequences;
-    const float *logp;       /* (tokens) log-probability of each target; NULL in the first call of WEIGHTS_KNOWN  */
-    const float *reference;  /* (tokens) of the base without adapters, NULL unless `needs` asks                    */
-    const int64_t *start;    /* (sequences + 1) where each sequence's targets begin                                */
-    const float *weight;     /* (tokens) weight of each target, 1 unless the data says otherwise                   */
-    double total;            /* sum of all weights of the whole optimizer step                                     */
+    const float *logp;      /* (tokens) log-probability of each target; NULL in the first call of WEIGHTS_KNOWN  */
+    const float *reference; /* (tokens) of the base without adapters, NULL unless `needs` asks                    */
+    const int64_t *start;   /* (sequences + 1) where each sequence's targets begin                                */
+    const float *weight;    /* (tokens) weight of each target, 1 unless the data says otherwise                   */
+    double total;           /* sum of all weights of the whole optimizer step                                     */
 } graft_batch;
 
 typedef struct {
@@ -224,13 +238,15 @@ typedef struct {
 typedef struct graft_source graft_source;
 typedef struct {
     int64_t size;
-    const char *(*bytes)(graft_source *s, int64_t *count);             /* all of the file; borrowed until the run ends     */
-    int64_t (*records)(graft_source *s);                               /* elements of a JSON array, else lines with text   */
-    const char *(*record)(graft_source *s, int64_t i, int64_t *count); /* text of one such record; borrowed                */
+    const char *(*bytes)(graft_source *s, int64_t *count); /* all of the file; borrowed until the run ends     */
+    int64_t (*records)(graft_source *s);                   /* elements of a JSON array, else lines with text   */
+    const char *(*record)(graft_source *s, int64_t i,
+                          int64_t *count); /* text of one such record; borrowed                */
     const char *(*field)(graft_source *s, int64_t i, const char *path, int64_t *count); /* a string (or the JSON text of
         another value) of record i, "a.b" descends; NULL when absent                                                       */
-    void (*add)(graft_source *s, int32_t part, const char *text, int64_t count); /* the next part of the record            */
-    void (*fail)(graft_source *s, const char *why);                    /* the record is bad: named with file and line      */
+    void (*add)(graft_source *s, int32_t part, const char *text,
+                int64_t count);                     /* the next part of the record            */
+    void (*fail)(graft_source *s, const char *why); /* the record is bad: named with file and line      */
 } graft_source_services;
 struct graft_source {
     int64_t size;
@@ -263,17 +279,22 @@ typedef struct {
 } graft_plugin;
 
 #if defined(__GNUC__)
-#define GRAFT_EXPORT __attribute__((visibility("default")))
+#    define GRAFT_EXPORT __attribute__((visibility("default")))
 #else
-#define GRAFT_EXPORT
+#    define GRAFT_EXPORT
 #endif
 
 /* The one exported symbol: pure, may be called before anything else. */
 #define GRAFT_PLUGIN(component, version_text)                                                                          \
     GRAFT_EXPORT const graft_plugin *graft_plugin_v0(void);                                                            \
     const graft_plugin *graft_plugin_v0(void) {                                                                        \
-        static const graft_plugin plugin = {sizeof(graft_plugin), GRAFT_ABI_MINOR, (int32_t)sizeof(void *),            \
-                                            version_text, {&(component), 1, (int32_t)sizeof(graft_component)}};        \
+        static const graft_plugin plugin = {                                                                           \
+            sizeof(graft_plugin),                                                                                      \
+            GRAFT_ABI_MINOR,                                                                                           \
+            (int32_t)sizeof(void *),                                                                                   \
+            version_text,                                                                                              \
+            {&(component), 1, (int32_t)sizeof(graft_component)}
+        };                                                      \
         return &plugin;                                                                                                \
     }
 

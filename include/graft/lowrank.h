@@ -38,7 +38,9 @@ static inline void lowrank_backward(graft_call *c) {
 }
 
 #define LOWRANK_ADAPTER(adapter_flags)                                                                                 \
-    {.size = sizeof(graft_adapter), .sites = GRAFT_LINEAR, .flags = (adapter_flags), .low_rank = "A B s H",            \
-     .forward = lowrank_forward, .backward = lowrank_backward}
+    {                                                                                                                  \
+        .size = sizeof(graft_adapter), .sites = GRAFT_LINEAR, .flags = (adapter_flags), .low_rank = "A B s H",         \
+        .forward = lowrank_forward, .backward = lowrank_backward                                                       \
+    }
 
 #endif

@@ -21,14 +21,19 @@ static const graft_option options[] = {
 
 /* A as torch's nn.Linear begins (kaiming uniform, a = sqrt 5); of an embedding (one-hot x) A is zero and B normal, as in PEFT. */
 static const graft_slot slots[] = {
-    GRAFT_SLOT_PARAM("A", "rank, in", "A = onehot ? 0 : uniform(-1, 1) / sqrt(in)", "lora_A.weight", "lora_embedding_A"),
+    GRAFT_SLOT_PARAM("A", "rank, in", "A = onehot ? 0 : uniform(-1, 1) / sqrt(in)", "lora_A.weight",
+                     "lora_embedding_A"),
     GRAFT_SLOT_PARAM("B", "out, rank", "B = onehot ? normal : 0", "lora_B.weight", "lora_embedding_B"),
     GRAFT_SLOT_KEPT("H", "rows, rank"),
     GRAFT_SLOT_NUMBER("s", "alpha / rank"),
 };
 
 static const graft_field fields[] = {
-    {"peft_type", "LORA"}, {"use_rslora", "false"}, {"use_dora", "false"}, {"lora_bias", "false"}, {"init_lora_weights", "true"},
+    {"peft_type",         "LORA" },
+    {"use_rslora",        "false"},
+    {"use_dora",          "false"},
+    {"lora_bias",         "false"},
+    {"init_lora_weights", "true" },
 };
 
 static void forward(graft_call *c) {

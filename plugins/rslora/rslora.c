@@ -7,7 +7,11 @@
 static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by alpha / sqrt(rank)")};
 static const graft_slot slots[] = {LOWRANK_SLOTS(LOWRANK_INIT_A, LOWRANK_INIT_B, "alpha / sqrt(rank)")};
 static const graft_field fields[] = {
-    {"peft_type", "LORA"}, {"use_rslora", "true"}, {"use_dora", "false"}, {"lora_bias", "false"}, {"init_lora_weights", "true"},
+    {"peft_type",         "LORA" },
+    {"use_rslora",        "true" },
+    {"use_dora",          "false"},
+    {"lora_bias",         "false"},
+    {"init_lora_weights", "true" },
 };
 static const graft_adapter adapter = LOWRANK_ADAPTER(GRAFT_LINEAR_IN_X | GRAFT_SILENT_AT_INIT);
 
