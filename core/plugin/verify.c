@@ -52,7 +52,8 @@ static int verify_slot_name(const plugin_component *c, int32_t at, graft_error *
     if (!name || !option_is_identifier(name))
         return fail(err, GRAFT_FAILED, "slot %d has %s%s%s as its name; letters, digits and '_' make one", at,
                     name ? "'" : "", name ? name : "NULL", name ? "'" : "");
-    if (is_builtin(c->kind, name))
+    const int own_weight = c->slots[at].role == GRAFT_ALIAS && strcmp(name, "W") == 0; /* it is W */
+    if (is_builtin(c->kind, name) && !own_weight)
         return fail(err, GRAFT_FAILED, "slot '%s' has the name of something that the core brings; choose another",
                     name);
     if (option_find(c->options, c->option_count, name) >= 0)

@@ -143,6 +143,15 @@ Test(verify, slot_roles) {
             (s.c.kind = PLUGIN_OBJECTIVE, s.c.objective = (graft_objective){.loss = loss}));
 }
 
+Test(verify, the_base_tensor_may_be_called_by_its_name) {
+    subject s;
+    make(&s);
+    s.slots[5] = (graft_slot){.name = "W", .role = GRAFT_ALIAS, .store = ""};
+    s.c.adapter.sites |= GRAFT_TENSOR;
+    graft_error err = {0};
+    cr_assert_eq(plugin_verify(&s.c, &err), GRAFT_OK, "%s", err.text);
+}
+
 Test(verify, fields) {
     REFUSED("field 1", s.fields[1].key = NULL);
     REFUSED("field 1 ('use_dora')", s.fields[1].value = NULL);
