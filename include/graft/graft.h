@@ -44,6 +44,7 @@ typedef struct {
     const char *file;        /* its key in adapter_config.json, NULL when it has none           */
 } graft_option;
 
+/* clang-format off: the macros below are tables, one line each */
 #define GRAFT_OPTION_INT(type, field, value, low, high, doc, file)                                                     \
     {                                                                                                                  \
 #        field, GRAFT_INT, 0, (int64_t)offsetof(type, field), (double)(value), (double)(low), (double)(high), NULL,    \
@@ -59,6 +60,8 @@ typedef struct {
     { #field, GRAFT_CHOICE, 0, (int64_t)offsetof(type, field), (value), 0, 0, words, doc, file }
 #define GRAFT_OPTION_PATH(type, field, text, doc, file)                                                                \
     { #field, GRAFT_PATH, 0, (int64_t)offsetof(type, field), 0, 0, 0, text, doc, file }
+
+/* clang-format on */
 
 /* A constant of adapter_config.json: written, and must match when a file is read. value is JSON ("false", "\"none\"") or a
  * bare word, taken as a string; "*" = any value is harmless and nothing is written. */
@@ -93,22 +96,18 @@ typedef struct {
         *values; /* a table of constants (a code book) of `shape`; NULL = none                                 */
 } graft_slot;
 
+/* clang-format off */
 #define GRAFT_SLOT_PARAM(name, shape, init, file, file_onehot)                                                         \
-    { name, shape, GRAFT_PARAM, 0, init, file, file_onehot, "", NULL }
-#define GRAFT_SLOT_BUFFER(name, shape, init, file)                                                                     \
-    { name, shape, GRAFT_BUFFER, 0, init, file, NULL, "", NULL }
-#define GRAFT_SLOT_STEP(name, shape)                                                                                   \
-    { name, shape, GRAFT_STEP, 0, NULL, NULL, NULL, "", NULL }
-#define GRAFT_SLOT_KEPT(name, shape)                                                                                   \
-    { name, shape, GRAFT_KEPT, 0, NULL, NULL, NULL, "", NULL }
-#define GRAFT_SLOT_TEMP(name, shape)                                                                                   \
-    { name, shape, GRAFT_TEMP, 0, NULL, NULL, NULL, "", NULL }
-#define GRAFT_SLOT_NUMBER(name, formula)                                                                               \
-    { name, NULL, GRAFT_NUMBER, 0, formula, NULL, NULL, "", NULL }
-#define GRAFT_SLOT_TABLE(name, shape, values)                                                                          \
-    { name, shape, GRAFT_BUFFER, 0, NULL, NULL, NULL, "", values }
-#define GRAFT_SLOT_ALIAS(name)                                                                                         \
-    { name, NULL, GRAFT_ALIAS, 0, NULL, NULL, NULL, "", NULL }
+    {name, shape, GRAFT_PARAM, 0, init, file, file_onehot, "", NULL}
+#define GRAFT_SLOT_BUFFER(name, shape, init, file) {name, shape, GRAFT_BUFFER, 0, init, file, NULL, "", NULL}
+#define GRAFT_SLOT_STEP(name, shape) {name, shape, GRAFT_STEP, 0, NULL, NULL, NULL, "", NULL}
+#define GRAFT_SLOT_KEPT(name, shape) {name, shape, GRAFT_KEPT, 0, NULL, NULL, NULL, "", NULL}
+#define GRAFT_SLOT_TEMP(name, shape) {name, shape, GRAFT_TEMP, 0, NULL, NULL, NULL, "", NULL}
+#define GRAFT_SLOT_NUMBER(name, formula) {name, NULL, GRAFT_NUMBER, 0, formula, NULL, NULL, "", NULL}
+#define GRAFT_SLOT_TABLE(name, shape, values) {name, shape, GRAFT_BUFFER, 0, NULL, NULL, NULL, "", values}
+#define GRAFT_SLOT_ALIAS(name) {name, NULL, GRAFT_ALIAS, 0, NULL, NULL, NULL, "", NULL}
+
+/* clang-format on */
 
 /* ---- calls ------------------------------------------------------------------------------------------------------------- */
 #define GRAFT_LINEAR 1  /* y = x·Wᵀ + bias; W (out, in). An embedding is a LINEAR with one-hot x   */
@@ -284,19 +283,16 @@ typedef struct {
 #    define GRAFT_EXPORT
 #endif
 
+/* clang-format off */
 /* The one exported symbol: pure, may be called before anything else. */
 #define GRAFT_PLUGIN(component, version_text)                                                                          \
     GRAFT_EXPORT const graft_plugin *graft_plugin_v0(void);                                                            \
     const graft_plugin *graft_plugin_v0(void) {                                                                        \
-        static const graft_plugin plugin = {                                                                           \
-            sizeof(graft_plugin),                                                                                      \
-            GRAFT_ABI_MINOR,                                                                                           \
-            (int32_t)sizeof(void *),                                                                                   \
-            version_text,                                                                                              \
-            {&(component), 1, (int32_t)sizeof(graft_component)}
-        };                                                      \
+        static const graft_plugin plugin = {sizeof(graft_plugin), GRAFT_ABI_MINOR, (int32_t)sizeof(void *),            \
+                                            version_text, {&(component), 1, (int32_t)sizeof(graft_component)}};        \
         return &plugin;                                                                                                \
     }
+/* clang-format on */
 
 #ifdef __cplusplus
 }

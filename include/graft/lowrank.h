@@ -10,6 +10,7 @@ typedef struct {
     double alpha, dropout;
 } lowrank_options;
 
+/* clang-format off */
 #define LOWRANK_OPTIONS(scale_doc)                                                                                     \
     GRAFT_OPTION_INT(lowrank_options, rank, 8, 1, 65536, "width of the update", "r"),                                  \
         GRAFT_OPTION_REAL(lowrank_options, alpha, 16, 0, 1e6, scale_doc, "lora_alpha"),                                \
@@ -20,6 +21,8 @@ typedef struct {
     GRAFT_SLOT_PARAM("A", "rank, in", init_a, "lora_A.weight", "lora_embedding_A"),                                    \
         GRAFT_SLOT_PARAM("B", "out, rank", init_b, "lora_B.weight", "lora_embedding_B"),                               \
         GRAFT_SLOT_KEPT("H", "rows, rank"), GRAFT_SLOT_NUMBER("s", scale)
+
+/* clang-format on */
 
 /* First values as in lora: the update is zero at step 0. */
 #define LOWRANK_INIT_A "A = onehot ? 0 : uniform(-1, 1) / sqrt(in)"
@@ -37,10 +40,10 @@ static inline void lowrank_backward(graft_call *c) {
     graft_run(c, "dx[n,i] += dH[n,r] * A[r,i]");
 }
 
+/* clang-format off */
 #define LOWRANK_ADAPTER(adapter_flags)                                                                                 \
-    {                                                                                                                  \
-        .size = sizeof(graft_adapter), .sites = GRAFT_LINEAR, .flags = (adapter_flags), .low_rank = "A B s H",         \
-        .forward = lowrank_forward, .backward = lowrank_backward                                                       \
-    }
+    {.size = sizeof(graft_adapter), .sites = GRAFT_LINEAR, .flags = (adapter_flags), .low_rank = "A B s H",            \
+     .forward = lowrank_forward, .backward = lowrank_backward}
+/* clang-format on */
 
 #endif
