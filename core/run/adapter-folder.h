@@ -1,0 +1,22 @@
+/* adapter-folder — from a folder of PEFT to the technique that computes it, and back. */
+#ifndef GRAFT_RUN_ADAPTER_FOLDER_H
+#define GRAFT_RUN_ADAPTER_FOLDER_H
+#include "model/adapt.h"
+#include "plugin/registry.h"
+
+/* Finds the component whose type and constant fields match FOLDER/adapter_config.json, applies every key to its options, and
+ * fills *out; everything in it is owned by `memory` or by the registry. A key that changes the maths and that no technique
+ * here knows is an error by name, with the techniques that come nearest. */
+int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, arena *memory, graft_error *err);
+
+/* [adapter] start = FOLDER: the settings of the section stand, those it leaves at their default come from the folder, a
+ * contradiction is an error naming both values. given (option rows of the component): 1 where the INI gave the value. */
+int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, const uint8_t *given, arena *memory,
+                         graft_error *err);
+
+/* Writes FOLDER/adapter_config.json and the model card of one bound adapter (the tensors are adapt_save's). `modules` are the
+ * names of all linear modules of the model, so that the shortest target names can be chosen. */
+int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, const char *folder, const char *base_model,
+                         int32_t fan_in_fan_out, graft_error *err);
+
+#endif
