@@ -1,5 +1,6 @@
 /* host — the only file that knows about struct sizes and strides of plugins. */
 #include "plugin/host.h"
+#include "base/file.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,7 +159,9 @@ static int fail_symbol(void *handle, graft_error *err) {
 int plugin_open(const char *file, plugin_library **out, graft_error *err) {
     *out = NULL;
     if (plugin_check_elf(file, err)) return GRAFT_FAILED;
-    void *const handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    char *const path = path_absolute(file); /* a bare name would be searched among the system's libraries */
+    void *const handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    free(path);
     if (!handle) return fail(err, GRAFT_FAILED, "cannot load %s: %s", file, dlerror());
 
     plugin_library *const library = mem_new(1, sizeof *library);

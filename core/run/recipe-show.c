@@ -1,7 +1,7 @@
 /* recipe-show — a recipe as text: where each value came from, and the file that repeats the run. */
 #include "base/file.h"
+#include "formats/jsontext.h"
 #include "run/recipe-private.h"
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,8 +97,10 @@ static void explain_json(const recipe *r, FILE *to) {
         }
         json_object_set_new(all, s->title, section);
     }
-    json_dumpf(all, to, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    fputc('\n', to);
+    strbuf out = {0};
+    jsontext_add(&out, all, 2);
+    fprintf(to, "%s\n", out.text);
+    strbuf_free(&out);
     json_decref(all);
 }
 

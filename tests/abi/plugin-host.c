@@ -73,6 +73,14 @@ Test(host, one_file_may_hold_components_of_every_kind) {
     plugin_close(library);
 }
 
+Test(host, a_bare_file_name_is_the_file_in_this_folder) {
+    cr_assert_eq(chdir(BINARY_DIR "/tests/abi"), 0);
+    graft_error err = {0};
+    plugin_library *library = NULL;
+    cr_assert_eq(plugin_open("plain.so", &library, &err), GRAFT_OK, "%s", err.text);
+    plugin_close(library);
+}
+
 typedef struct {
     char module[32], text[2][96];
 } refusal;
