@@ -19,6 +19,8 @@ typedef struct model model;
 /* ---- opening: config.json, headers of the weight files; no weight is read ----
  * Errors name the folder, the file, the key or tensor and what was expected. */
 int model_open(const char *folder, model **out, graft_error *err);
+/* The same from config.json alone, without weights: for model_randomize (`graft init`). */
+int model_open_config(const char *folder, model **out, graft_error *err);
 void model_close(model *m); /* device memory too */
 
 const model_shape *model_descriptor(const model *m);
@@ -53,6 +55,10 @@ typedef struct {
     const int32_t *targets;   /* (rows) the id each row should predict, already shifted; -1 = none             */
     const float *weights;     /* (rows) weight of each target; NULL = 1                                        */
     const int64_t *row_key;   /* (rows) for dropout, see adapt_pass; NULL when not training                    */
+    const int32_t *first;     /* (documents) the id the last virtual embedding row of a document should predict (its first
+                                 token), -1 = none; NULL = none. Only looked at when an adapter has such rows    */
+    int64_t longest;          /* rotary tables that depend on the length (dynamic, longrope) are chosen for a document's
+                                 own length, or for this one when it is longer (a padded batch); 0 = its own     */
 } model_rows;
 
 /* ---- workspace: the memory of passes, laid out once for at most `rows` rows ---- */

@@ -1,0 +1,363 @@
+/* load — weights from the files to the device, one tensor at a time: read, shown to the adapters that begin from it,
+ * quantized or kept as it is stored. A piece of a tensor at a time passes through host memory, so loading needs little more
+ * than what stays. */
+#include "model/model-private.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIECE = 4 << 20 }; /* bytes of one read */
+
+dtype tensor_device_type(const base_tensor *t, dtype activation, const kernels *device) {
+    if (!t->in) return device->real;
+    if (activation == F64 || t->trained) return activation;
+    return t->stored == F64 ? F32 : t->stored;
+}
+
+/* A trained matrix whose products read a copy: the activations are narrower than its master. */
+static int has_copy(const base_tensor *t, const kernels *device, dtype activation) {
+    return t->trained && t->in && activation != device->real;
+}
+
+void tensor_bytes(const base_tensor *t, const kernels *device, dtype activation, const quantize *q,
+                  model_bytes *bytes) {
+    const int64_t n = tensor_count_of(t), wide = n * dtype_bytes(device->real);
+    const dtype type = tensor_device_type(t, activation, device);
+    if (t->tied_to >= 0) return;
+    if (t->trained) {
+        bytes->masters += wide;
+        bytes->gradients += wide;
+    }
+    if (!t->in) {
+        bytes->weights += t->trained ? 0 : wide;
+    } else if (quantize_selects(q, t)) {
+        bytes->weights += quantize_bytes(q, t);
+    } else {
+        const weight w = {.out = t->out, .in = t->in, .layout = WEIGHT_PLAIN, .type = type};
+        bytes->weights += t->trained && !has_copy(t, device, activation) ? 0 : n * dtype_bytes(type);
+        bytes->weights += device->weight_packed_bytes((kernels *)(uintptr_t)device, &w);
+    }
+}
+
+static void *allocate(model *m, const base_tensor *t, int64_t bytes, graft_error *err) {
+    void *dev = err->code ? NULL : m->device->alloc(m->device, bytes);
+    if (!dev) fail(err, GRAFT_FAILED, "no memory for %lld bytes of %s", (long long)bytes, t->name);
+    return dev;
+}
+
+int tensor_allocate(model *m, base_tensor *t, graft_error *err) {
+    kernels *k = m->device;
+    const int64_t n = tensor_count_of(t), wide = n * dtype_bytes(k->real);
+    const dtype type = tensor_device_type(t, m->activation, k);
+    if (t->trained) {
+        t->master = allocate(m, t, wide, err);
+        t->grad = allocate(m, t, wide, err);
+    }
+    if (!t->in) {
+        t->vector = t->trained ? t->master : allocate(m, t, wide, err);
+        return err->code;
+    }
+    t->w = (weight){.out = t->out, .in = t->in, .layout = WEIGHT_PLAIN, .type = type};
+    t->w.data = t->trained && !has_copy(t, k, m->activation) ? t->master : allocate(m, t, n * dtype_bytes(type), err);
+    return err->code;
+}
+
+void tensor_release(kernels *k, base_tensor *t) {
+    if (t->tied_to < 0) {
+        if (t->w.packed) k->weight_unpack(k, &t->w);
+        void *const owned[] = {
+            t->w.data == t->master ? NULL : t->w.data, t->w.scale, t->w.nested, t->w.nested_scale, t->w.nested_code,
+            t->vector == t->master ? NULL : t->vector, t->master,  t->grad};
+        for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
+            k->release(k, owned[i]);
+    }
+    t->w = (weight){0};
+    t->vector = t->master = t->grad = NULL;
+}
+
+/* ---- reading ---- */
+
+/* First element that is NaN or infinite, -1 when all are finite. */
+static int64_t first_bad(const void *values, dtype type, int64_t n) {
+    const uint16_t *half = values;
+    const uint16_t mask = type == BF16 ? 0x7f80 : 0x7c00;
+    for (int64_t i = 0; (type == BF16 || type == F16) && i < n; i++)
+        if ((half[i] & mask) == mask) return i;
+    const uint32_t *word = values;
+    for (int64_t i = 0; type == F32 && i < n; i++)
+        if ((word[i] & 0x7f800000u) == 0x7f800000u) return i;
+    const uint64_t *wide = values;
+    for (int64_t i = 0; type == F64 && i < n; i++)
+        if ((wide[i] >> 52 & 0x7ff) == 0x7ff) return i;
+    return -1;
+}
+
+/* (rows, cols) to (cols, rows), elements of `size` bytes, by tiles that stay in the cache. */
+static void transpose(void *to, const void *from, int64_t rows, int64_t cols, int size) {
+    enum { TILE = 32 };
+    for (int64_t r0 = 0; r0 < rows; r0 += TILE)
+        for (int64_t c0 = 0; c0 < cols; c0 += TILE)
+            for (int64_t r = r0; r < r0 + TILE && r < rows; r++)
+                for (int64_t c = c0; c < c0 + TILE && c < cols; c++)
+                    memcpy((char *)to + (c * rows + r) * size, (const char *)from + (r * cols + c) * size,
+                           (size_t)size);
+}
+
+/* Reads the tensor into dev, (out, in), as `type`. */
+static int read_tensor(model *m, const base_tensor *t, void *dev, dtype type, graft_error *err) {
+    const tensor_info *info = m->sources[t - m->tensors];
+    const int from = dtype_bytes(info->dtype), to = dtype_bytes(type);
+    /* a Conv1D is turned as a whole */
+    const int64_t piece = t->transposed || info->count < PIECE / from ? info->count : PIECE / from;
+    char *raw = mem_new((size_t)piece, (size_t)from),
+         *turned = t->transposed ? mem_new((size_t)piece, (size_t)from) : NULL;
+    for (int64_t at = 0; at < info->count && !err->code; at += piece) {
+        const int64_t n = info->count - at < piece ? info->count - at : piece;
+        if (safetensors_read_part(m->files, info, at * from, n * from, raw, err)) break;
+        const int64_t bad = first_bad(raw, info->dtype, n);
+        if (bad >= 0) {
+            fail(err, GRAFT_FAILED, "%s: %s is not finite at element %lld: the file is damaged", m->folder, info->name,
+                 (long long)(at + bad));
+            break;
+        }
+        if (turned) transpose(turned, raw, t->in, t->out, from);
+        upload_as(m->device, (char *)dev + at * to, type, turned ? turned : raw, info->dtype, n);
+    }
+    free(turned);
+    free(raw);
+    return err->code;
+}
+
+static void pack(model *m, base_tensor *t) {
+    void *const data = t->w.data;
+    m->device->weight_pack(m->device, &t->w);
+    if (!t->w.data && data != t->master) /* the packed form serves alone */
+        m->device->release(m->device, data);
+}
+
+/* ---- one tensor ---- */
+
+/* Adapters whose first values come from this weight. values: dev real (out, in), replaced in place. */
+static int show_adapters(model *m, adapt *a, const base_tensor *t, void *values, int32_t *replaced, graft_error *err) {
+    for (int32_t p = 0; p < m->point_count && !err->code; p++) {
+        const base_tensor *at = m->points[p].kinds & GRAFT_LINEAR ? m->points[p].tensor : NULL;
+        if (at && tensor_at(m, (int32_t)(at - m->tensors)) == t && adapt_reads_weight(a, p))
+            adapt_init_at(a, p, values, replaced, err);
+    }
+    return err->code;
+}
+
+static int is_shown(const model *m, const adapt *a, const base_tensor *t) {
+    for (int32_t p = 0; a && p < m->point_count; p++) {
+        const base_tensor *at = m->points[p].kinds & GRAFT_LINEAR ? m->points[p].tensor : NULL;
+        if (at && tensor_at(m, (int32_t)(at - m->tensors)) == t && adapt_reads_weight(a, p)) return 1;
+    }
+    return 0;
+}
+
+/* A packed weight: from a state file, or made here from the stored values. */
+static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_error *err) {
+    kernels *k = m->device;
+    const int64_t wide = tensor_count_of(t) * dtype_bytes(k->real);
+    int32_t found = 0, replaced = 0;
+    if (quantize_from_state(q, k, t, &found, err) || (found && !is_shown(m, a, t))) return err->code;
+    if (!found && !dtype_is_float(m->sources[t - m->tensors]->dtype))
+        return fail(err, GRAFT_FAILED,
+                    "%s: %s lies packed in this folder; a [quantizer] section with state = %s/model.safetensors "
+                    "reads it",
+                    m->folder, t->name, m->folder);
+    void *values = allocate(m, t, wide, err);
+    if (found && values)
+        k->weight_read(k, &t->w, 0, t->out, values, k->real);
+    else if (values)
+        read_tensor(m, t, values, k->real, err);
+    if (!err->code && a) show_adapters(m, a, t, values, &replaced, err);
+    if (!err->code && (!found || replaced)) {
+        tensor_release(k, t);
+        quantize_pack(q, k, t, values, err);
+    }
+    k->release(k, values);
+    return err->code;
+}
+
+static int load_plain(model *m, base_tensor *t, adapt *a, graft_error *err) {
+    kernels *k = m->device;
+    int32_t replaced = 0;
+    if (!dtype_is_float(m->sources[t - m->tensors]->dtype))
+        return fail(err, GRAFT_FAILED,
+                    "%s: %s lies packed in this folder and needs a [quantizer] section with its state", m->folder,
+                    t->name);
+    if (tensor_allocate(m, t, err)) return err->code;
+    if (!t->in) return read_tensor(m, t, t->vector, k->real, err);
+    if (t->trained)
+        return read_tensor(m, t, t->master, k->real, err) || !a ? err->code
+                                                                : show_adapters(m, a, t, t->master, &replaced, err);
+    if (!is_shown(m, a, t)) return read_tensor(m, t, t->w.data, t->w.type, err);
+    void *values = allocate(m, t, tensor_count_of(t) * dtype_bytes(k->real), err);
+    if (values && !read_tensor(m, t, values, k->real, err) && !show_adapters(m, a, t, values, &replaced, err)) {
+        if (replaced)
+            k->convert(k, t->w.data, t->w.type, values, k->real, tensor_count_of(t));
+        else
+            read_tensor(m, t, t->w.data, t->w.type, err);
+    }
+    k->release(k, values);
+    return err->code;
+}
+
+static int load_tensor(model *m, base_tensor *t, adapt *a, quantize *q, graft_error *err) {
+    if (t->tied_to >= 0) return GRAFT_OK;
+    if (quantize_selects(q, t))
+        load_packed(m, t, a, q, err);
+    else
+        load_plain(m, t, a, err);
+    if (!err->code && t->in && !t->trained) pack(m, t);
+    return err->code;
+}
+
+/* ---- the whole model ---- */
+
+static void round_trip(void *context, const base_tensor *like, void *values, graft_error *err) {
+    const model *m = context;
+    quantize_round_trip(m->quantizer, m->device, like, values, err);
+}
+
+static int upload_ropes(model *m, graft_error *err) {
+    for (int r = 0; r < MODEL_ROPES; r++) {
+        const rope_table *table = &m->shape.rope[r];
+        const int64_t bytes = table->pairs * (int64_t)sizeof(float);
+        const float *const host[] = {table->inv_freq, table->inv_freq_long};
+        float **const dev[] = {&m->inv_freq[r], &m->inv_freq_long[r]};
+        for (int i = 0; i < 2; i++) {
+            if (!host[i]) continue;
+            if (!(*dev[i] = m->device->alloc(m->device, bytes)))
+                return fail(err, GRAFT_FAILED, "no memory for %lld bytes of rotary tables", (long long)bytes);
+            m->device->upload(m->device, *dev[i], host[i], bytes);
+        }
+    }
+    return GRAFT_OK;
+}
+
+/* A tied head reads the embedding's numbers through its own handle. */
+static void share_tied(model *m) {
+    for (int32_t t = 0; t < m->tensor_count; t++)
+        if (m->tensors[t].tied_to >= 0) m->tensors[t].w = m->tensors[m->tensors[t].tied_to].w;
+}
+
+static int begin_device(model *m, kernels *device, dtype activation, graft_error *err) {
+    if (m->device) return fail(err, GRAFT_FAILED, "%s is loaded already", m->folder);
+    m->device = device;
+    m->activation = activation;
+    return upload_ropes(m, err);
+}
+
+int model_load(model *m, kernels *device, dtype activation, adapt *a, quantize *q, graft_error *err) {
+    graft_error own = {0};
+    err = err ? err : &own;
+    if (begin_device(m, device, activation, err)) return err->code;
+    if (!m->files)
+        return fail(err, GRAFT_FAILED, "%s was opened by its config.json alone: it has no weights to load", m->folder);
+    m->quantizer = q;
+    if (a && q) adapt_set_round_trip(a, round_trip, m);
+    for (int32_t t = 0; t < m->tensor_count && !err->code; t++)
+        load_tensor(m, &m->tensors[t], a, q, err);
+    if (err->code) return err->code;
+    model_refresh(m);
+    return a ? adapt_ready(a, err) : GRAFT_OK;
+}
+
+void model_refresh(model *m) {
+    kernels *k = m->device;
+    for (int32_t i = 0; i < m->tensor_count; i++) {
+        base_tensor *t = &m->tensors[i];
+        if (!t->trained || !t->in || t->tied_to >= 0) continue;
+        if (t->w.packed) k->weight_unpack(k, &t->w);
+        if (t->w.data != t->master) k->convert(k, t->w.data, t->w.type, t->master, k->real, tensor_count_of(t));
+        pack(m, t);
+    }
+    share_tied(m);
+}
+
+/* FNV-1a: the stream of a tensor's draws is its name. */
+static uint64_t name_hash(const char *name) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *name; name++)
+        h = (h ^ (unsigned char)*name) * 0x100000001b3u;
+    return h;
+}
+
+/* target = normal·std, or a constant. */
+static void fill(kernels *k, void *dev, dtype type, int64_t n, uint64_t seed, uint64_t stream, double std,
+                 double constant) {
+    static const map_instruction draw[] =
+        {
+            {MAP_NORMAL, 0},
+            {MAP_NUMBER, 0},
+            {MAP_MUL,    0}
+    },
+                                 plain[] = {{MAP_NUMBER, 1}};
+    const double numbers[] = {std, constant};
+    const map_program program = {.indices = 1,
+                                 .kept = 1,
+                                 .operands = 1,
+                                 .numbers = 2,
+                                 .length = std > 0 ? 3 : 1,
+                                 .code = std > 0 ? draw : plain};
+    const map_call call = {.extent = {n},
+                           .operand = {{.data = dev, .type = type, .stride = {1}}},
+                           .numbers = numbers,
+                           .seed = seed,
+                           .stream = stream};
+    k->map(k, &program, &call);
+}
+
+int model_randomize(model *m, kernels *device, uint64_t seed, graft_error *err) {
+    graft_error own = {0};
+    err = err ? err : &own;
+    if (begin_device(m, device, device->real, err)) return err->code;
+    for (int32_t i = 0; i < m->tensor_count && !err->code; i++) {
+        base_tensor *t = &m->tensors[i];
+        if (t->tied_to >= 0 || tensor_allocate(m, t, err)) continue;
+        const size_t length = strlen(t->name);
+        const int bias = length > 5 && strcmp(t->name + length - 5, ".bias") == 0;
+        const double constant = bias || m->shape.norm == NORM_RMS_ONE_PLUS ? 0 : 1;
+        if (t->in)
+            fill(device, t->trained ? t->master : t->w.data, t->trained ? device->real : t->w.type, tensor_count_of(t),
+                 seed, name_hash(t->name), m->shape.initializer_range, 0);
+        else
+            fill(device, t->vector, device->real, t->out, 0, 0, 0, constant);
+        if (t->in && !t->trained) pack(m, t);
+    }
+    if (!err->code) model_refresh(m);
+    return err->code;
+}
+
+int model_read_tensor(model *m, int32_t tensor, float *to, graft_error *err) {
+    enum { ROWS = 1 << 20 };
+    kernels *k = m->device;
+    const base_tensor *t = tensor_at(m, tensor);
+    if (!k || !t) return fail(err, GRAFT_FAILED, "%s is not loaded", m->folder);
+    if (!t->in || t->trained) {
+        download_as(k, to, F32, t->trained ? t->master : t->vector, k->real, tensor_count_of(t));
+        return GRAFT_OK;
+    }
+    const int64_t rows = ROWS / t->in < 1 ? 1 : ROWS / t->in < t->out ? ROWS / t->in : t->out;
+    void *piece = k->alloc(k, rows * t->in * 4);
+    if (!piece) return fail(err, GRAFT_FAILED, "no memory to read %s", t->name);
+    for (int64_t r = 0; r < t->out; r += rows) {
+        const int64_t n = t->out - r < rows ? t->out - r : rows;
+        k->weight_read(k, &t->w, r, n, piece, F32);
+        k->download(k, to + r * t->in, piece, n * t->in * 4);
+    }
+    k->release(k, piece);
+    return GRAFT_OK;
+}
+
+int64_t model_lowest_layer(const model *m, const adapt *a) {
+    int64_t lowest = adapt_lowest_layer(a);
+    for (int32_t i = 0; i < m->tensor_count; i++) {
+        const base_tensor *t = &m->tensors[i];
+        const int above = i == m->outside.weight[ROLE_FINAL_NORM] || i == m->outside.bias[ROLE_FINAL_NORM] ||
+                          i == m->outside.weight[ROLE_HEAD];
+        if (t->trained && !above && t->layer < lowest) lowest = t->layer;
+    }
+    return lowest;
+}

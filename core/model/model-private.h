@@ -1,0 +1,98 @@
+/* model-private — what the files of the model share: the table of tensors, the tables of a pass, the workspace. */
+#ifndef GRAFT_MODEL_MODEL_PRIVATE_H
+#define GRAFT_MODEL_MODEL_PRIVATE_H
+#include "base/memory.h"
+#include "formats/safetensors.h"
+#include "model/model.h"
+
+/* ---- descriptor: rope.c, names.c ---- */
+
+/* Which keys of config.json speak of one rope table: `dict` (may be NULL) with theta and pairs by default from the rest. */
+typedef struct {
+    const json_t *config, *dict;
+    const char *what; /* names the file                                              */
+    double theta;     /* when the dict does not say                                  */
+    int64_t head_dim, context;
+    int32_t partial;        /* 1: the family may rotate a part of the head                 */
+    int32_t longrope_names; /* 1: "su" and "yarn" mean longrope; original comes from the top level (Phi-3) */
+} rope_source;
+int rope_read(const rope_source *s, rope_table *out, graft_error *err);
+/* The table for a sequence of `length` positions: inv_freq or inv_freq_long, or computed into `own` (pairs) when dynamic. */
+const float *rope_for(const rope_table *r, int64_t length, float *own);
+
+/* "model.layers.3.self_attn.q_proj"; NULL when the family has no such module. Owned by the caller. */
+char *module_name(const model_shape *s, tensor_role role, int64_t layer);
+/* "model.layers.3.attn" */
+char *branch_name(const model_shape *s, int64_t layer, const char *branch);
+/* The tensor in the files under any spelling of its prefix, NULL when absent. */
+const tensor_info *find_tensor(const safetensors *files, const char *name);
+/* 1: a tensor that belongs to no computation (mask buffers, a vision tower): passed over without a word. */
+int is_extra_tensor(const char *name);
+const char *const *family_default_targets(const char *family);
+
+/* ---- the model ---- */
+
+/* Places of one block's tensors and points, -1 where the family has none. Block -1 is what lies outside the blocks. */
+typedef struct {
+    int32_t weight[ROLE_COUNT], bias[ROLE_COUNT]; /* in model.tensors */
+    int32_t point[ROLE_COUNT];                    /* in model.points  */
+    int32_t attn, mlp;                            /* BRANCH points    */
+} block_map;
+
+struct model {
+    char *folder;
+    json_t *config;
+    model_shape shape;
+    safetensors *files; /* NULL: opened by its config alone */
+    base_tensor *tensors;
+    const tensor_info **sources; /* of each tensor */
+    int32_t tensor_count;
+    adapt_point *points;
+    int32_t point_count;
+    block_map outside, *blocks;
+    arena names;
+    int32_t packed; /* 1: config.json has a quantization_config: linear weights lie packed in the files */
+
+    kernels *device; /* once loaded */
+    dtype activation;
+    quantize *quantizer;                                       /* of the load, borrowed */
+    float *inv_freq[MODEL_ROPES], *inv_freq_long[MODEL_ROPES]; /* dev */
+};
+
+static inline const block_map *block_of(const model *m, int64_t layer) {
+    return layer < 0 ? &m->outside : &m->blocks[layer];
+}
+/* The tensor that holds the numbers: of a tied head the embedding. */
+static inline base_tensor *tensor_at(const model *m, int32_t place) {
+    if (place < 0) return NULL;
+    base_tensor *t = &m->tensors[place];
+    return t->tied_to >= 0 ? &m->tensors[t->tied_to] : t;
+}
+static inline int64_t tensor_count_of(const base_tensor *t) {
+    return t->out * (t->in ? t->in : 1);
+}
+
+/* ---- load.c ---- */
+/* The type a plain weight has on the device. */
+dtype tensor_device_type(const base_tensor *t, dtype activation, const kernels *device);
+/* Bytes the tensor takes there, added to *bytes. */
+void tensor_bytes(const base_tensor *t, const kernels *device, dtype activation, const quantize *q, model_bytes *bytes);
+void tensor_release(kernels *device, base_tensor *t);
+/* Memory of a plain tensor on m->device, its handle set up; values are still to be written. */
+int tensor_allocate(model *m, base_tensor *t, graft_error *err);
+/* Lowest layer with something to train, as adapt_lowest_layer, tensors marked without adapters included. */
+int64_t model_lowest_layer(const model *m, const adapt *a);
+
+/* ---- small helpers over the kernel table: device.c ---- */
+typedef struct {
+    void *data; /* dev */
+    dtype type;
+    int64_t stride;
+} columns;
+/* to (rows, cols) [+]= from: strided, converting. */
+void copy_columns(kernels *k, columns to, columns from, int64_t rows, int64_t cols, int32_t add);
+/* Numbers on the device as a host type. n elements of `type` at dev to host elements of `want`. */
+void download_as(kernels *k, void *host, dtype want, const void *dev, dtype type, int64_t n);
+void upload_as(kernels *k, void *dev, dtype type, const void *host, dtype from, int64_t n);
+
+#endif

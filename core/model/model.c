@@ -1,0 +1,337 @@
+/* model — opening a model folder on headers alone: the descriptor, the table of tensors, the points of adapters. */
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "model/model-private.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the table of tensors ---- */
+
+/* Shape of a role's matrix (out, in); in == 0: a norm of `out` features. */
+typedef struct {
+    int64_t out, in;
+    int32_t bias, linear, embedding;
+} role_shape;
+
+static role_shape shape_of(const model_shape *s, tensor_role role) {
+    const int64_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+    const int32_t norm_bias = s->norm == NORM_LAYER;
+    switch (role) {
+    case ROLE_EMBED:
+        return (role_shape){s->vocab, s->hidden, 0, 0, 1};
+    case ROLE_POSITION:
+        return (role_shape){s->context, s->hidden, 0, 0, 1};
+    case ROLE_HEAD:
+        return (role_shape){s->vocab, s->hidden, 0, 0, 0};
+    case ROLE_Q:
+        return (role_shape){q, s->hidden, s->bias_qkv, 1, 0};
+    case ROLE_K:
+    case ROLE_V:
+        return (role_shape){kv, s->hidden, s->bias_qkv, 1, 0};
+    case ROLE_QKV:
+        return (role_shape){q + 2 * kv, s->hidden, s->bias_qkv, 1, 0};
+    case ROLE_O:
+        return (role_shape){s->hidden, q, s->bias_o, 1, 0};
+    case ROLE_GATE:
+    case ROLE_UP:
+        return (role_shape){s->inner, s->hidden, s->bias_mlp, 1, 0};
+    case ROLE_GATE_UP:
+        return (role_shape){2 * s->inner, s->hidden, s->bias_mlp, 1, 0};
+    case ROLE_DOWN:
+        return (role_shape){s->hidden, s->inner, s->bias_mlp, 1, 0};
+    case ROLE_Q_NORM:
+    case ROLE_K_NORM:
+        return (role_shape){s->head_dim, 0, 0, 0, 0};
+    default:
+        return (role_shape){s->hidden, 0, norm_bias, 0, 0};
+    }
+}
+
+static base_tensor *add_tensor(model *m, int32_t *capacity, char *module, const char *kind) {
+    const int32_t had = *capacity;
+    mem_reserve(m->tensors, m->tensor_count, *capacity);
+    if (*capacity != had) m->sources = mem_grow(m->sources, (size_t)*capacity, sizeof *m->sources);
+    m->sources[m->tensor_count] = NULL;
+    base_tensor *t = &m->tensors[m->tensor_count++];
+    *t = (base_tensor){.name = mem_format("%s.%s", module, kind),
+                       .module = module,
+                       .layer = -1,
+                       .tied_to = -1,
+                       .skip_row = -1,
+                       .stored = m->shape.stored};
+    return t;
+}
+
+/* The tensors of one role: its weight, and its bias where there is one. */
+static void add_role(model *m, int32_t *capacity, block_map *map, tensor_role role, int64_t layer) {
+    map->weight[role] = map->bias[role] = map->point[role] = -1;
+    char *module = module_name(&m->shape, role, layer);
+    if (!module) return;
+    const role_shape s = shape_of(&m->shape, role);
+    map->weight[role] = m->tensor_count;
+    base_tensor *t = add_tensor(m, capacity, module, "weight");
+    t->out = s.out;
+    t->in = s.in;
+    t->layer = layer;
+    t->linear = s.linear;
+    t->transposed = m->shape.conv1d && s.linear;
+    t->skip_row = role == ROLE_EMBED ? m->shape.pad_row : -1;
+    if (!s.bias) return;
+    map->bias[role] = m->tensor_count;
+    t = add_tensor(m, capacity, mem_copy_text(module), "bias");
+    t->out = s.out;
+    t->layer = layer;
+}
+
+static void list_tensors(model *m) {
+    static const tensor_role outside[] = {ROLE_EMBED, ROLE_POSITION, ROLE_FINAL_NORM, ROLE_HEAD};
+    static const tensor_role block[] = {
+        ROLE_NORM_ATTN,     ROLE_Q,        ROLE_K,    ROLE_V,  ROLE_QKV,     ROLE_Q_NORM, ROLE_K_NORM,      ROLE_O,
+        ROLE_NORM_ATTN_OUT, ROLE_NORM_MLP, ROLE_GATE, ROLE_UP, ROLE_GATE_UP, ROLE_DOWN,   ROLE_NORM_MLP_OUT};
+    int32_t capacity = 0;
+    memset(&m->outside, -1, sizeof m->outside);
+    m->blocks = mem_new((size_t)m->shape.layers, sizeof *m->blocks);
+    memset(m->blocks, -1, (size_t)m->shape.layers * sizeof *m->blocks);
+    for (int r = 0; r < 2; r++)
+        add_role(m, &capacity, &m->outside, outside[r], -1);
+    for (int64_t l = 0; l < m->shape.layers; l++)
+        for (size_t r = 0; r < sizeof block / sizeof *block; r++)
+            add_role(m, &capacity, &m->blocks[l], block[r], l);
+    for (int r = 2; r < 4; r++)
+        add_role(m, &capacity, &m->outside, outside[r], -1);
+}
+
+/* ---- the points of adapters ---- */
+
+static adapt_point *add_point(model *m, int32_t *capacity, const char *name, int32_t kinds) {
+    mem_reserve(m->points, m->point_count, *capacity);
+    adapt_point *p = &m->points[m->point_count++];
+    *p = (adapt_point){.name = name, .kinds = kinds, .layer = -1};
+    return p;
+}
+
+static void add_linear(model *m, int32_t *capacity, block_map *map, tensor_role role) {
+    if (map->weight[role] < 0) return;
+    base_tensor *t = &m->tensors[map->weight[role]];
+    const role_shape s = shape_of(&m->shape, role);
+    if (t->in == 0) return;
+    map->point[role] = m->point_count;
+    adapt_point *p = add_point(m, capacity, t->module, s.embedding ? GRAFT_LINEAR : GRAFT_LINEAR | GRAFT_INPUT);
+    p->onehot = s.embedding;
+    p->all_linear = t->linear;
+    p->layer = t->layer;
+    /* a one-hot x has as many features as the table has rows, and the table is Wᵀ: W (hidden, vocab) */
+    p->in = s.embedding ? t->out : t->in;
+    p->out = s.embedding ? t->in : t->out;
+    p->tensor = t;
+    p->bias = map->bias[role] >= 0 ? &m->tensors[map->bias[role]] : NULL;
+}
+
+static int32_t add_branch(model *m, int32_t *capacity, arena *names, int64_t layer, const char *branch) {
+    char *name = branch_name(&m->shape, layer, branch);
+    adapt_point *p = add_point(m, capacity, arena_copy(names, name, strlen(name)), GRAFT_BRANCH);
+    free(name);
+    p->layer = layer;
+    p->in = p->out = m->shape.hidden;
+    return m->point_count - 1;
+}
+
+static void list_points(model *m) {
+    int32_t capacity = 0;
+    const model_shape *s = &m->shape;
+    add_point(m, &capacity, "", GRAFT_KV)->out = 2 * s->layers * s->kv_heads * s->head_dim;
+    add_point(m, &capacity, "", GRAFT_EMBED)->out = s->hidden;
+    add_linear(m, &capacity, &m->outside, ROLE_EMBED);
+    add_linear(m, &capacity, &m->outside, ROLE_POSITION);
+    for (int64_t l = 0; l < s->layers; l++) {
+        block_map *b = &m->blocks[l];
+        for (int role = ROLE_Q; role <= ROLE_O; role++)
+            add_linear(m, &capacity, b, (tensor_role)role);
+        b->attn = add_branch(m, &capacity, &m->names, l, "attn");
+        for (int role = ROLE_GATE; role <= ROLE_DOWN; role++)
+            add_linear(m, &capacity, b, (tensor_role)role);
+        b->mlp = add_branch(m, &capacity, &m->names, l, "mlp");
+    }
+    add_linear(m, &capacity, &m->outside, ROLE_HEAD);
+    for (int32_t t = 0; t < m->tensor_count; t++) {
+        adapt_point *p = add_point(m, &capacity, m->tensors[t].name, GRAFT_TENSOR);
+        p->layer = m->tensors[t].layer;
+        p->out = m->tensors[t].out;
+        p->in = m->tensors[t].in;
+        p->tensor = &m->tensors[t];
+    }
+}
+
+/* ---- the files ---- */
+
+static int check_shape(const model *m, const base_tensor *t, const tensor_info *info, graft_error *err) {
+    const int64_t rows = t->transposed ? t->in : t->out, cols = t->transposed ? t->out : t->in;
+    const int fits = t->in ? info->rank == 2 && info->shape[0] == rows && info->shape[1] == cols
+                           : info->rank == 1 && info->shape[0] == t->out;
+    char *found = tensor_describe(info);
+    if (!fits && t->in)
+        fail(err, GRAFT_FAILED, "%s: %s is %s in the file; config.json makes it [%lld, %lld]", m->folder, info->name,
+             found, (long long)rows, (long long)cols);
+    else if (!fits)
+        fail(err, GRAFT_FAILED, "%s: %s is %s in the file; config.json makes it [%lld]", m->folder, info->name, found,
+             (long long)t->out);
+    else if (!dtype_is_float(info->dtype) && !m->packed)
+        fail(err, GRAFT_FAILED, "%s: %s is %s; weights must be F32, BF16, F16 or F64", m->folder, info->name, found);
+    free(found);
+    return err->code;
+}
+
+/* Both halves of a tied pair are stored: they are one table only when they hold the same bytes. */
+static int same_bytes(const model *m, const tensor_info *a, const tensor_info *b, int *same, graft_error *err) {
+    enum { CHUNK = 1 << 20 };
+    *same = a->dtype == b->dtype && a->bytes == b->bytes;
+    char *buffer = mem_new(2, CHUNK);
+    for (int64_t at = 0; *same && at < a->bytes; at += CHUNK) {
+        const int64_t n = a->bytes - at < CHUNK ? a->bytes - at : CHUNK;
+        if (safetensors_read_part(m->files, a, at, n, buffer, err) ||
+            safetensors_read_part(m->files, b, at, n, buffer + CHUNK, err))
+            break;
+        *same = memcmp(buffer, buffer + CHUNK, (size_t)n) == 0;
+    }
+    free(buffer);
+    return err->code;
+}
+
+/* The head and the embedding: one table or two (specs A.1.4, G 4). */
+static int tie_head(model *m, graft_error *err) {
+    const int32_t embed = m->outside.weight[ROLE_EMBED], head = m->outside.weight[ROLE_HEAD];
+    const tensor_info **e = &m->sources[embed], **h = &m->sources[head];
+    if (!m->shape.tied) return GRAFT_OK;
+    int same = 1;
+    if (*e && *h && (check_shape(m, &m->tensors[head], *h, err) || same_bytes(m, *e, *h, &same, err))) return err->code;
+    if (!same) {
+        log_warn("%s: config.json ties the head to the embedding, but %s and %s differ: they are kept apart", m->folder,
+                 m->tensors[embed].name, m->tensors[head].name);
+        return GRAFT_OK;
+    }
+    *e = *e ? *e : *h;
+    *h = *e;
+    m->tensors[head].tied_to = embed;
+    return GRAFT_OK;
+}
+
+static int find_sources(model *m, graft_error *err) {
+    for (int32_t t = 0; t < m->tensor_count; t++)
+        m->sources[t] = find_tensor(m->files, m->tensors[t].name);
+    if (tie_head(m, err)) return err->code;
+    for (int32_t t = 0; t < m->tensor_count; t++) {
+        const tensor_info *info = NULL;
+        if (!m->sources[t]) return safetensors_need(m->files, m->tensors[t].name, &info, err);
+        if (check_shape(m, &m->tensors[t], m->sources[t], err)) return err->code;
+        if (dtype_is_float(m->sources[t]->dtype)) m->tensors[t].stored = m->sources[t]->dtype;
+    }
+    return GRAFT_OK;
+}
+
+/* What the files hold beyond the model is left alone, and said once. */
+static void warn_extra(const model *m) {
+    strmap used = {0};
+    for (int32_t t = 0; t < m->tensor_count; t++)
+        strmap_put(&used, m->sources[t]->name, strlen(m->sources[t]->name), t);
+    int64_t count = 0, seen;
+    const char *first = NULL;
+    for (int64_t i = 0; i < safetensors_count(m->files); i++) {
+        const char *name = safetensors_at(m->files, i)->name;
+        if (strmap_get(&used, name, strlen(name), &seen) || is_extra_tensor(name) || m->packed) continue;
+        first = first ? first : name;
+        count++;
+    }
+    if (count)
+        log_warn("%s: %lld tensor%s in the files no part of this model and left alone, the first is %s", m->folder,
+                 (long long)count, count == 1 ? " is" : "s are", first);
+    strmap_free(&used);
+}
+
+/* ---- public ---- */
+
+static int open_config(const char *folder, model *m, graft_error *err) {
+    char *path = path_join(folder, "config.json");
+    if (!file_is_folder(folder))
+        fail(err, GRAFT_FAILED, "%s is not a folder; a model is a folder with config.json and model.safetensors",
+             folder);
+    else if (!json_read_file(path, 0, &m->config, err) && !descriptor_read(m->config, path, &m->shape, err))
+        m->packed = json_is_object(json_object_get(m->config, "quantization_config"));
+    free(path);
+    return err->code;
+}
+
+static int open_model(const char *folder, int with_files, model **out, graft_error *err) {
+    graft_error own = {0};
+    err = err ? err : &own;
+    model *m = mem_new(1, sizeof *m);
+    *out = NULL;
+    m->folder = mem_copy_text(folder);
+    if (open_config(folder, m, err)) goto failed;
+    list_tensors(m);
+    if (with_files) {
+        if (weights_open(folder, &m->files, err) || find_sources(m, err)) goto failed;
+        warn_extra(m);
+    } else if (m->shape.tied) {
+        m->tensors[m->outside.weight[ROLE_HEAD]].tied_to = m->outside.weight[ROLE_EMBED];
+    }
+    list_points(m);
+    *out = m;
+    return GRAFT_OK;
+failed:
+    model_close(m);
+    return err->code;
+}
+
+int model_open(const char *folder, model **out, graft_error *err) {
+    return open_model(folder, 1, out, err);
+}
+
+int model_open_config(const char *folder, model **out, graft_error *err) {
+    return open_model(folder, 0, out, err);
+}
+
+void model_close(model *m) {
+    if (!m) return;
+    for (int32_t t = 0; t < m->tensor_count; t++) {
+        if (m->device) tensor_release(m->device, &m->tensors[t]);
+        free(m->tensors[t].name);
+        free(m->tensors[t].module);
+    }
+    for (int r = 0; m->device && r < MODEL_ROPES; r++) {
+        m->device->release(m->device, m->inv_freq[r]);
+        m->device->release(m->device, m->inv_freq_long[r]);
+    }
+    safetensors_close(m->files);
+    json_decref(m->config);
+    descriptor_free(&m->shape);
+    arena_free(&m->names);
+    free(m->tensors);
+    free(m->sources);
+    free(m->points);
+    free(m->blocks);
+    free(m->folder);
+    free(m);
+}
+
+const model_shape *model_descriptor(const model *m) {
+    return &m->shape;
+}
+
+const char *model_folder(const model *m) {
+    return m->folder;
+}
+
+base_tensor *model_tensors(model *m, int32_t *count) {
+    *count = m->tensor_count;
+    return m->tensors;
+}
+
+const adapt_point *model_points(model *m, int32_t *count) {
+    *count = m->point_count;
+    return m->points;
+}
+
+const char *const *model_default_targets(const model *m) {
+    return family_default_targets(m->shape.family);
+}
