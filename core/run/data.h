@@ -7,6 +7,7 @@
 #define GRAFT_RUN_DATA_H
 #include "base/error.h"
 #include "base/memory.h"
+#include "formats/safetensors.h"
 #include <stdint.h>
 
 enum { LABEL_NONE = -100 }; /* no target: as in the Hugging Face world */
@@ -29,17 +30,18 @@ typedef struct {
     arena memory; /* of the arrays */
 } sequence_list;
 
-/* Adds a sequence that the caller fills: ids and labels are allocated (zeroed), the others are NULL. Valid until the next add. */
-sequence *sequence_list_add(sequence_list *list, int64_t tokens);
+/* Adds an empty sequence, whose arrays the caller allocates from list->memory. Valid until the next add. */
+sequence *sequence_list_add(sequence_list *list);
 void sequence_list_free(sequence_list *list); /* and leaves {0} */
 
 typedef struct data_source data_source;
 struct data_source {
-    int64_t steps_per_epoch; /* optimizer steps of one pass over the training set, at least 1                          */
-    int64_t steps_limit;     /* steps beyond this do not exist (fixed batches); 0: passes follow each other            */
-    int64_t longest;         /* bound of the tokens of one sequence, training and validation                           */
-    int64_t step_tokens;     /* bound of the tokens of one step                                                        */
-    int64_t eval_count;      /* sequences of the validation set, 0: there is none                                      */
+    int64_t
+        steps_per_epoch; /* optimizer steps of one pass over the training set, at least 1                          */
+    int64_t steps_limit; /* steps beyond this do not exist (fixed batches); 0: passes follow each other            */
+    int64_t longest;     /* bound of the tokens of one sequence, training and validation                           */
+    int64_t step_tokens; /* bound of the tokens of one step                                                        */
+    int64_t eval_count;  /* sequences of the validation set, 0: there is none                                      */
     /* The sequences of step 0, 1 ... of the run, all micro-batches together. `out` is {0}; freed by the caller in any case. */
     int (*fetch)(data_source *s, int64_t step, sequence_list *out, graft_error *err);
     /* Sequences first .. first + count - 1 of the validation set. */
@@ -57,8 +59,7 @@ int data_tensors_open(const char *path, data_source **out, graft_error *err);
 
 /* Reads one batch of the same layout, [B, T] or [T], from tensors PREFIXinput_ids ...: the input of `graft probe`. `rows` and
  * `width` get B and T. */
-struct safetensors;
-int data_tensors_read(const struct safetensors *st, const char *prefix, sequence_list *out, int64_t *rows, int64_t *width,
+int data_tensors_read(const safetensors *st, const char *prefix, sequence_list *out, int64_t *rows, int64_t *width,
                       graft_error *err);
 
 #endif

@@ -83,6 +83,12 @@ static const plugin_component *find_plugin(const loading *l, const ini_section *
 
 /* ---- sections ---- */
 
+/* `loader = tensors` is the core's own (run/data.h): no plugin reads fixed batches. */
+static int is_own_loader(const ini_section *section, const recipe_rule *rule) {
+    const ini_entry *const entry = rule->kind == PLUGIN_LOADER ? ini_entry_of(section, rule->choice) : NULL;
+    return entry && strcmp(entry->value, "tensors") == 0;
+}
+
 /* Fills the struct `into` from `section` (NULL: absent), and adds it to the sections in use. */
 static void load_section(loading *l, const recipe_rule *rule, const ini_section *section, void *into) {
     recipe *const r = l->r;
@@ -90,7 +96,8 @@ static void load_section(loading *l, const recipe_rule *rule, const ini_section 
         {rule->rows, rule->count, into, arena_new(&r->memory, (size_t)rule->count, sizeof(option_origin))}
     };
     recipe_use *const use = rule->choice ? (recipe_use *)((char *)into + rule->use) : NULL;
-    const int wanted = use && (section || (l->needs & RECIPE_PLUGINS && rule->kind != PLUGIN_QUANTIZER));
+    const int wanted = use && (section || (l->needs & RECIPE_PLUGINS && rule->kind != PLUGIN_QUANTIZER)) &&
+                       !is_own_loader(section, rule);
     if (wanted) use->component = find_plugin(l, section, rule);
     if (use && use->component) {
         const plugin_component *const c = use->component;
