@@ -1,0 +1,44 @@
+/* model — the model of tokenizer.json: what turns one piece of text into tokens. Types: BPE, Unigram. */
+#ifndef GRAFT_TEXT_MODEL_H
+#define GRAFT_TEXT_MODEL_H
+#include "base/error.h"
+#include "base/json.h"
+#include "text/vocab.h"
+#include <stdint.h>
+
+/* A token and the bytes of the word that it stands for. */
+typedef struct {
+    int32_t id, begin, end;
+} word_token;
+typedef struct {
+    word_token *items;
+    int64_t count, capacity;
+} word_tokens;
+void word_tokens_add(word_tokens *t, int32_t id, int64_t begin, int64_t end);
+
+/* Memory of the models, one per thread. {0} is empty and valid. */
+typedef struct {
+    struct bpe_symbol *symbols;
+    struct bpe_merge *heap;
+    struct unigram_node *nodes;
+    int64_t symbol_count, symbol_capacity, heap_count, heap_capacity, node_capacity;
+    word_tokens path;
+    strbuf text;
+} model_scratch;
+void model_scratch_free(model_scratch *s);
+
+typedef struct model model; /* read-only once loaded */
+
+int model_load(json_t *node, model **out, graft_error *err);
+void model_free(model *m);
+const vocab *model_vocab(const model *m);
+
+/* Adds the tokens of a word to `out`, their ranges counted from the begin of the word. */
+int model_encode(const model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
+                 graft_error *err);
+
+/* Where the word may be cut so that its parts, encoded apart, give the tokens of the whole: an end > begin, `length` when
+ * it may not be cut. Not for models that look the whole word up first. */
+int64_t model_cut(const model *m, const char *word, int64_t begin, int64_t length);
+
+#endif

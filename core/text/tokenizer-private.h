@@ -1,0 +1,21 @@
+/* tokenizer-private — what tokenizer.c and tokenizer-encode.c share. */
+#ifndef GRAFT_TEXT_TOKENIZER_PRIVATE_H
+#define GRAFT_TEXT_TOKENIZER_PRIVATE_H
+#include "text/added.h"
+#include "text/decode.h"
+#include "text/model.h"
+#include "text/normalize.h"
+#include "text/postprocess.h"
+#include "text/pretokenize.h"
+
+struct tokenizer {
+    normalizer *normalizer;
+    pretokenizer *pretokenizer;
+    postprocessor *postprocessor;
+    decoder *decoder;
+    model *model;
+    added *added;
+    int maps_bytes; /* the model knows byte characters, words come as bytes: the pre-tokenizer's last step was taken off */
+};
+
+#endif

@@ -1,0 +1,54 @@
+/* vocab — see vocab.h. */
+#include "text/vocab.h"
+#include "text/hash.h"
+#include <stdlib.h>
+#include <string.h>
+
+void vocab_reserve(vocab *v, int64_t count) {
+    uint64_t slots = 16;
+    while (slots < 2 * (uint64_t)count)
+        slots *= 2;
+    v->tokens = mem_new((size_t)count + 1, sizeof *v->tokens);
+    v->slots = mem_new((size_t)slots, sizeof *v->slots);
+    v->mask = slots - 1;
+    v->count = count;
+}
+
+/* The slot that holds the text, or the free one where it belongs. */
+static uint64_t slot_of(const vocab *v, const char *text, int64_t length, uint32_t hash) {
+    uint64_t slot = hash & v->mask;
+    for (; v->slots[slot]; slot = (slot + 1) & v->mask) {
+        const vocab_token *const t = &v->tokens[v->slots[slot] - 1];
+        if (t->hash == hash && t->length == length && memcmp(t->text, text, (size_t)length) == 0) break;
+    }
+    return slot;
+}
+
+int vocab_put(vocab *v, int32_t id, const char *text, int64_t length) {
+    const uint32_t hash = (uint32_t)hash_bytes(text, length);
+    const uint64_t slot = slot_of(v, text, length, hash);
+    if (v->slots[slot]) return 1;
+    if (v->tokens[id].text) return 2;
+    v->tokens[id] = (vocab_token){arena_copy(&v->texts, text, (size_t)length), (int32_t)length, hash};
+    v->slots[slot] = id + 1;
+    v->used++;
+    return 0;
+}
+
+int32_t vocab_find(const vocab *v, const char *text, int64_t length) {
+    if (!v->slots) return -1;
+    return v->slots[slot_of(v, text, length, (uint32_t)hash_bytes(text, length))] - 1;
+}
+
+const char *vocab_text(const vocab *v, int32_t id, int64_t *length) {
+    if (id < 0 || id >= v->count || !v->tokens[id].text) return NULL;
+    if (length) *length = v->tokens[id].length;
+    return v->tokens[id].text;
+}
+
+void vocab_free(vocab *v) {
+    free(v->tokens);
+    free(v->slots);
+    arena_free(&v->texts);
+    *v = (vocab){0};
+}

@@ -1,0 +1,33 @@
+/* vocab — token strings and their ids, both ways. */
+#ifndef GRAFT_TEXT_VOCAB_H
+#define GRAFT_TEXT_VOCAB_H
+#include "base/memory.h"
+#include <stdint.h>
+
+enum { VOCAB_IDS = 1 << 24 }; /* ids are below this: a table by id stays small whatever a file says */
+
+typedef struct {
+    const char *text; /* NULL: the id has no token; NUL behind the text */
+    int32_t length;
+    uint32_t hash;
+} vocab_token;
+
+typedef struct {
+    vocab_token *tokens; /* by id */
+    int64_t count;       /* one more than the largest id */
+    int64_t used;        /* ids that have a token */
+    int32_t *slots;      /* hash table of ids + 1, open addressing */
+    uint64_t mask;
+    arena texts;
+} vocab;
+
+/* Room for ids below `count` (at most VOCAB_IDS). */
+void vocab_reserve(vocab *v, int64_t count);
+
+/* Gives `id` its text (copied). 0 done, 1 the text has an id already, 2 the id has a text already. */
+int vocab_put(vocab *v, int32_t id, const char *text, int64_t length);
+int32_t vocab_find(const vocab *v, const char *text, int64_t length); /* -1: not there */
+const char *vocab_text(const vocab *v, int32_t id, int64_t *length);  /* NULL: not there */
+void vocab_free(vocab *v);
+
+#endif

@@ -1,0 +1,14 @@
+/* workspace — see workspace.h. */
+#include "text/workspace.h"
+#include <stdlib.h>
+
+void workspace_free(workspace *w) {
+    pattern_scratch_free(&w->search);
+    normalform_scratch_free(&w->forms);
+    for (int i = 0; i < 2; i++) {
+        aligned_free(&w->normalized[i]);
+        aligned_free(&w->pretokenized[i]);
+        free(w->cut[i].items);
+    }
+    *w = (workspace){0};
+}

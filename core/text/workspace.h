@@ -1,0 +1,16 @@
+/* workspace — the memory that one encoding needs and the next one uses again. */
+#ifndef GRAFT_TEXT_WORKSPACE_H
+#define GRAFT_TEXT_WORKSPACE_H
+#include "text/aligned.h"
+#include "text/normalform.h"
+#include "text/pattern.h"
+
+typedef struct {
+    pattern_scratch search;
+    normalform_scratch forms;
+    aligned normalized[2], pretokenized[2]; /* each step reads one and writes the other */
+    pieces cut[2];
+} workspace;
+void workspace_free(workspace *w);
+
+#endif
