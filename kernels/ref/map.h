@@ -141,7 +141,7 @@ static real map_unary(int op, real a) {
 static real map_value(map_run *r) {
     const map_program *p = r->program;
     const map_call *c = r->call;
-    real stack[MAP_STACK];
+    real stack[MAP_STACK + 1]; /* the last place only catches a program that is too deep */
     int top = -1;
     for (int32_t pc = 0; pc < p->length; pc++) {
         const int op = p->code[pc].op, arg = p->code[pc].arg;
@@ -184,7 +184,7 @@ static real map_value(map_run *r) {
             top--;
             stack[top] = map_binary(r, pc, stack[top], stack[top + 1]);
         }
-        assert(top >= 0 && top < MAP_STACK - 1 + (pc + 1 == p->length));
+        assert(top >= 0 && top < MAP_STACK);
     }
     assert(top == 0);
     return stack[0];
