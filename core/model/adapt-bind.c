@@ -217,8 +217,11 @@ static int selected(const technique *t, const adapt_point *p) {
                                .regex = in->targets_regex,
                                .exclude = in->exclude,
                                .exclude_count = in->exclude_count,
+                               .exclude_regex = in->exclude_regex,
                                .layers = in->layers,
-                               .layer_count = in->layer_count};
+                               .layer_count = in->layer_count,
+                               .layers_patterns = in->layers_patterns,
+                               .layers_pattern_count = in->layers_pattern_count};
     for (int32_t s = 0; s < in->modules_to_save_count; s++)
         if (targets_module(in->modules_to_save[s], module)) return 0;
     return targets_select(&list, p->name, p->layer, p->all_linear) ||

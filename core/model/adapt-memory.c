@@ -306,6 +306,10 @@ int32_t adapt_at(const adapt *a, int32_t point) {
     return n;
 }
 
+int32_t adapt_site(const adapt *a, int32_t spec, int32_t n) {
+    return n < a->techniques[spec].count ? a->techniques[spec].instances[n]->point : -1;
+}
+
 const plugin_component *adapt_component(const adapt *a, int32_t spec) {
     return a->techniques[spec].in.component;
 }

@@ -35,8 +35,11 @@ typedef struct {
     const char *targets_regex; /* a PEFT file's string form instead of the list, else NULL       */
     const char *const *exclude;
     int32_t exclude_count;
+    const char *exclude_regex; /* its string form */
     const int64_t *layers; /* restrict to these layers                                        */
     int32_t layer_count;
+    const char *const *layers_patterns; /* the components of a name behind which its layer stands; NULL = any */
+    int32_t layers_pattern_count;
     const char *bias; /* "none" "all" "lora_only"                                       */
     const char *const *modules_to_save;
     int32_t modules_to_save_count;
@@ -143,6 +146,7 @@ int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err);
 void adapt_describe(const adapt *a, FILE *to);
 
 int32_t adapt_at(const adapt *a, int32_t point); /* number of adapters at a point   */
+int32_t adapt_site(const adapt *a, int32_t spec, int32_t n); /* point of the n-th site of a section; -1: there are fewer */
 const plugin_component *adapt_component(const adapt *a, int32_t spec);
 
 #endif
