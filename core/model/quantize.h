@@ -3,6 +3,7 @@
 #ifndef GRAFT_MODEL_QUANTIZE_H
 #define GRAFT_MODEL_QUANTIZE_H
 #include "base/error.h"
+#include "formats/safetensors.h"
 #include "kernels/kernels.h"
 #include "model/tensor.h"
 #include "plugin/host.h"
@@ -26,8 +27,10 @@ int32_t quantize_selects(const quantize *q, const base_tensor *t);
 int64_t quantize_bytes(const quantize *q, const base_tensor *t);
 /* Fills t->w from real values on the device (out, in), which stay the caller's: allocates its buffers on the device. */
 int quantize_pack(quantize *q, kernels *device, base_tensor *t, const void *values, graft_error *err);
-/* Fills t->w from the state file; an error when the file lacks it or does not fit. 1 in *found when it was there. */
+/* Fills t->w from the state file; *found is 0 when the file (or a file at all) lacks it; an error when it does not fit. */
 int quantize_from_state(quantize *q, kernels *device, base_tensor *t, int32_t *found, graft_error *err);
+/* The same from any set of tensors, a model folder that bitsandbytes packed; by the siblings of the weight. */
+int quantize_read(kernels *device, const safetensors *set, base_tensor *t, int32_t *found, graft_error *err);
 /* values -> round trip -> values, in place: what LoftQ sees. */
 int quantize_round_trip(quantize *q, kernels *device, const base_tensor *like, void *values, graft_error *err);
 
