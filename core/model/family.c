@@ -26,43 +26,45 @@ enum {
     PARTIAL = 8192            /* a part of the head may rotate; longrope under its old names     */
 };
 
-typedef enum { WINDOW_NONE, WINDOW_ALL, WINDOW_UPPER, WINDOW_EVEN, WINDOW_PATTERN, WINDOW_NOPE } window_rule;
+enum {
+    LLAMA = ATTENTION_BIAS | MLP_BIAS | DIVISIBLE,
+    QWEN3 = ATTENTION_BIAS | QK_NORM | LAYER_TYPES,
+    SMOLLM3 = ATTENTION_BIAS | MLP_BIAS | LAYER_TYPES,
+    GEMMA = ATTENTION_BIAS | ONE_PLUS | EMBED_SCALE,
+    GEMMA2 = GEMMA | SANDWICH | QUERY_SCALAR | HIDDEN_ACTIVATION | DIVISIBLE | LAYER_TYPES
+};
+
+typedef enum { NO_WINDOW, EVERY_LAYER, UPPER_LAYERS, EVEN_LAYERS, PATTERN, NOPE_LAYERS } window_rule;
 
 typedef struct {
     const char *name;
-    int64_t vocab, hidden, inner, layers, heads, kv_heads, head_dim,
-        context; /* kv_heads, head_dim 0: from the others */
-    double eps, theta;
+    int64_t vocab, hidden, inner, layers, heads;
+    int64_t kv_heads, head_dim; /* 0: as many as heads; hidden / heads */
+    int64_t context;
+    double eps, theta; /* theta 0: learned positions */
     int32_t tied;
     int64_t pad, bos, eos; /* -1: none */
-    const char *act;
+    activation_kind act;
     int32_t flags;
     window_rule windows;
     int64_t window; /* when the key is absent, 0 = none */
 } family;
 
+/* clang-format off */
 static const family families[] = {
-    {"llama",       32000,  4096, 11008, 32, 32, 0,  0,   2048,   1e-6, 1e4, 0, -1,     1,      2,      "silu",
-     ATTENTION_BIAS | MLP_BIAS | DIVISIBLE,                                                                                                          WINDOW_NONE,    0   },
-    {"mistral",     32000,  4096, 14336, 32, 32, 8,  0,   131072, 1e-6, 1e4, 0, -1,     1,      2,      "silu",              0,                      WINDOW_ALL,     4096},
-    {"qwen2",       151936, 4096, 22016, 32, 32, 32, 0,   32768,  1e-6, 1e4, 0, -1,     -1,     -1,     "silu",              BIAS_QKV | LAYER_TYPES,
-     WINDOW_UPPER,                                                                                                                                                   4096},
-    {"qwen3",       151936, 4096, 22016, 32, 32, 32, 128, 32768,  1e-6, 1e4, 0, -1,     -1,     -1,     "silu",
-     ATTENTION_BIAS | QK_NORM | LAYER_TYPES,                                                                                                         WINDOW_UPPER,   4096},
-    {"smollm3",     128256, 2048, 11008, 36, 16, 4,  0,   32768,  1e-6, 2e6, 1, 128004, 128000, 128001, "silu",
-     ATTENTION_BIAS | MLP_BIAS | LAYER_TYPES,                                                                                                        WINDOW_NOPE,    0   },
-    {"phi3",        32064,  3072, 8192,  32, 32, 0,  0,   4096,   1e-5, 1e4, 0, 32000,  1,      32000,  "silu",              FUSED | PARTIAL,        WINDOW_ALL,
-     0                                                                                                                                                                   },
-    {"gemma",       256000, 3072, 24576, 28, 16, 16, 256, 8192,   1e-6, 1e4, 1, 0,      2,      1,      "gelu_pytorch_tanh",
-     ATTENTION_BIAS | ONE_PLUS | EMBED_SCALE | GELU_IS_TANH,                                                                                         WINDOW_NONE,    0   },
-    {"gemma2",      256000, 2304, 9216,  26, 8,  4,  256, 8192,   1e-6, 1e4, 1, 0,      2,      1,      "gelu_pytorch_tanh",
-     ATTENTION_BIAS | ONE_PLUS | EMBED_SCALE | SANDWICH | QUERY_SCALAR | HIDDEN_ACTIVATION | DIVISIBLE | LAYER_TYPES,
-     WINDOW_EVEN,                                                                                                                                                    4096},
-    {"gemma3_text", 262208, 2304, 9216,  26, 8,  4,  256, 131072, 1e-6, 1e6, 1, 0,      2,      1,      "gelu_pytorch_tanh",
-     ATTENTION_BIAS | ONE_PLUS | EMBED_SCALE | SANDWICH | QK_NORM | QUERY_SCALAR | HIDDEN_ACTIVATION | DIVISIBLE |
-         LAYER_TYPES,                                                                                                                                WINDOW_PATTERN, 4096},
-    {"gpt2",        50257,  768,  0,     12, 12, 0,  0,   1024,   1e-5, 0,   1, -1,     50256,  50256,  "gelu_new",          0,                      WINDOW_NONE,    0   },
+/*   name            vocab hidden inner  layers heads kv head context eps  theta tied pad     bos     eos     act            flags                  windows        */
+    {"llama",        32000, 4096, 11008, 32, 32,  0,   0,   2048, 1e-6, 1e4, 0,     -1,      1,      2, ACT_SILU,      LLAMA,                 NO_WINDOW,       0},
+    {"mistral",      32000, 4096, 14336, 32, 32,  8,   0, 131072, 1e-6, 1e4, 0,     -1,      1,      2, ACT_SILU,      0,                     EVERY_LAYER,  4096},
+    {"qwen2",       151936, 4096, 22016, 32, 32, 32,   0,  32768, 1e-6, 1e4, 0,     -1,     -1,     -1, ACT_SILU,      BIAS_QKV | LAYER_TYPES, UPPER_LAYERS, 4096},
+    {"qwen3",       151936, 4096, 22016, 32, 32, 32, 128,  32768, 1e-6, 1e4, 0,     -1,     -1,     -1, ACT_SILU,      QWEN3,                 UPPER_LAYERS, 4096},
+    {"smollm3",     128256, 2048, 11008, 36, 16,  4,   0,  32768, 1e-6, 2e6, 1, 128004, 128000, 128001, ACT_SILU,      SMOLLM3,               NOPE_LAYERS,     0},
+    {"phi3",         32064, 3072,  8192, 32, 32,  0,   0,   4096, 1e-5, 1e4, 0,  32000,      1,  32000, ACT_SILU,      FUSED | PARTIAL,       EVERY_LAYER,     0},
+    {"gemma",       256000, 3072, 24576, 28, 16, 16, 256,   8192, 1e-6, 1e4, 1,      0,      2,      1, ACT_GELU_TANH, GEMMA | GELU_IS_TANH,  NO_WINDOW,       0},
+    {"gemma2",      256000, 2304,  9216, 26,  8,  4, 256,   8192, 1e-6, 1e4, 1,      0,      2,      1, ACT_GELU_TANH, GEMMA2,                EVEN_LAYERS,  4096},
+    {"gemma3_text", 262208, 2304,  9216, 26,  8,  4, 256, 131072, 1e-6, 1e6, 1,      0,      2,      1, ACT_GELU_TANH, GEMMA2 | QK_NORM,      PATTERN,      4096},
+    {"gpt2",         50257,  768,     0, 12, 12,  0,   0,   1024, 1e-5,   0, 1,     -1,  50256,  50256, ACT_GELU_TANH, 0,                     NO_WINDOW,       0},
 };
+/* clang-format on */
 enum { FAMILIES = sizeof families / sizeof *families };
 
 /* ---- reading keys; the first error sticks in err and silences the rest ---- */
@@ -143,7 +145,8 @@ static activation_kind read_activation(const reader *r, const char *key, const f
         {"gelu",              ACT_GELU_ERF },
         {"relu",              ACT_RELU     }
     };
-    const char *name = text(r, key, f->act);
+    const char *name = text(r, key, "");
+    if (!*name) return f->act;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i].name) == 0)
             return known[i].act == ACT_GELU_ERF && (f->flags & GELU_IS_TANH) ? ACT_GELU_TANH : known[i].act;
@@ -222,31 +225,31 @@ static void read_windows(const reader *r, const family *f, model_shape *s) {
              (long long)s->layers);
         return;
     }
-    const int switched = f->windows == WINDOW_UPPER || f->windows == WINDOW_NOPE;
+    const int switched = f->windows == UPPER_LAYERS || f->windows == NOPE_LAYERS;
     const int64_t set = whole_or_null(r, "sliding_window", f->window, 0, 1, INT32_MAX);
     const int64_t window = switched && !truth(r, "use_sliding_window", 0) ? 0 : set;
-    const int64_t upper = f->windows == WINDOW_UPPER ? whole(r, "max_window_layers", 28, 0, INT32_MAX) : 0;
-    const int64_t pattern = f->windows == WINDOW_PATTERN ? whole(r, "sliding_window_pattern", 6, 1, INT32_MAX) : 1;
+    const int64_t upper = f->windows == UPPER_LAYERS ? whole(r, "max_window_layers", 28, 0, INT32_MAX) : 0;
+    const int64_t pattern = f->windows == PATTERN ? whole(r, "sliding_window_pattern", 6, 1, INT32_MAX) : 1;
     for (int64_t l = 0; l < s->layers && !r->err->code; l++) {
-        const int by_rule[] = {[WINDOW_NONE] = 0,
-                               [WINDOW_ALL] = 1,
-                               [WINDOW_UPPER] = l >= upper,
-                               [WINDOW_EVEN] = l % 2 == 0,
-                               [WINDOW_PATTERN] = (l + 1) % pattern != 0,
-                               [WINDOW_NOPE] = s->rope_id[l] < 0};
+        const int by_rule[] = {[NO_WINDOW] = 0,
+                               [EVERY_LAYER] = 1,
+                               [UPPER_LAYERS] = l >= upper,
+                               [EVEN_LAYERS] = l % 2 == 0,
+                               [PATTERN] = (l + 1) % pattern != 0,
+                               [NOPE_LAYERS] = s->rope_id[l] < 0};
         const int listed = layer_type(r, list, l);
         const int sliding = listed >= 0 ? listed : by_rule[f->windows];
         if (listed > 0 && window == 0)
             fail(r->err, GRAFT_FAILED, "%s: layer_types[%lld] is sliding_attention, but %s", r->what, (long long)l,
                  set ? "use_sliding_window is false" : "sliding_window is not set");
         s->window[l] = sliding ? window : 0;
-        if (f->windows == WINDOW_PATTERN) s->rope_id[l] = sliding ? 1 : 0;
+        if (f->windows == PATTERN) s->rope_id[l] = sliding ? 1 : 0;
     }
 }
 
 /* SmolLM3: 1 means rope, 0 means none. */
 static void read_nope(const reader *r, const family *f, model_shape *s) {
-    if (f->windows != WINDOW_NOPE) return;
+    if (f->windows != NOPE_LAYERS) return;
     const int64_t interval = whole(r, "no_rope_layer_interval", 4, 1, INT32_MAX);
     const json_t *list = json_object_get(r->config, "no_rope_layers");
     const int given = list && !json_is_null(list);
@@ -285,7 +288,7 @@ static void read_ropes(const reader *r, const family *f, model_shape *s) {
                           .partial = (f->flags & PARTIAL) != 0,
                           .longrope_names = (f->flags & PARTIAL) != 0};
     source.theta = number(r, "rope_theta", f->theta, 1e-3, 1e15);
-    if (f->windows != WINDOW_PATTERN) {
+    if (f->windows != PATTERN) {
         source.dict = old ? old : new;
         if (!r->err->code) rope_read(&source, &s->rope[0], r->err);
         return;
