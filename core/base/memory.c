@@ -112,6 +112,13 @@ char *arena_format(arena *a, const char *format, ...) {
     return text;
 }
 
+void arena_adopt(arena *a, arena *from) {
+    struct arena_chunk **end = &a->chunks; /* at the end: the open chunk of `a` stays the first */
+    while (*end)
+        end = &(*end)->next;
+    *end = from->chunks;
+    *from = (arena){0};
+}
 void arena_free(arena *a) {
     for (struct arena_chunk *chunk = a->chunks, *next; chunk; chunk = next) {
         next = chunk->next;

@@ -27,6 +27,7 @@ typedef struct {
 void *arena_new(arena *a, size_t count, size_t size); /* zeroed, aligned to 16, owned by the arena */
 char *arena_copy(arena *a, const char *text, size_t length); /* adds the terminating NUL */
 char *arena_format(arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void arena_adopt(arena *a, arena *from); /* takes over all that `from` owns, which becomes {0} */
 void arena_free(arena *a); /* releases everything and leaves {0} */
 
 /* strbuf: growing text. {0} is empty and valid; `text` is NULL only while nothing was ever added. */

@@ -14,9 +14,10 @@ int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, 
 int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, const uint8_t *given, arena *memory,
                          graft_error *err);
 
-/* Writes FOLDER/adapter_config.json and the model card of one bound adapter (the tensors are adapt_save's). `modules` are the
- * names of all linear modules of the model, so that the shortest target names can be chosen. */
-int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, const char *folder, const char *base_model,
-                         int32_t fan_in_fan_out, graft_error *err);
+/* Writes FOLDER/adapter_config.json and the model card of one bound adapter (the tensors are adapt_save's). `points` are those
+ * of the model: the shortest names that select the adapter's sites among them are written where PEFT would not read the
+ * section's own targets as they are meant. */
+int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, const adapt_point *points,
+                         int32_t point_count, const char *folder, const char *base_model, graft_error *err);
 
 #endif

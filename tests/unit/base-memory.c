@@ -31,6 +31,22 @@ Test(memory, reserve_makes_the_next_index_valid) {
     free(numbers);
 }
 
+Test(arena, adopted_memory_lives_as_long_as_the_adopter) {
+    arena a = {0}, b = {0};
+    const char *const before = arena_format(&a, "before");
+    const char *const text = arena_format(&b, "%d", 17);
+    arena_adopt(&a, &b);
+    cr_assert_null(b.chunks);
+    arena_free(&b);
+    const char *const after = arena_format(&a, "after");
+    cr_assert_str_eq(before, "before");
+    cr_assert_str_eq(text, "17");
+    cr_assert_str_eq(after, "after");
+    arena_adopt(&b, &a);
+    cr_assert_str_eq(text, "17");
+    arena_free(&b);
+}
+
 Test(arena, blocks_of_any_size_are_zeroed_aligned_and_apart) {
     enum { COUNT = 3000 };
     arena a = {0};

@@ -1,0 +1,210 @@
+/* adapter-folder — reading: which technique computes a folder, and with which settings. */
+#include "run/adapter-folder.h"
+#include "config/option.h"
+#include "formats/peft.h"
+#include <stdlib.h>
+#include <string.h>
+
+static peft_table table_of(const plugin_component *c) {
+    return (peft_table){.name = c->name,
+                        .options = c->options,
+                        .fields = c->fields,
+                        .option_count = c->option_count,
+                        .field_count = c->field_count};
+}
+
+static const char *type_of(const plugin_component *c) {
+    for (int32_t i = 0; i < c->field_count; i++)
+        if (strcmp(c->fields[i].key, "peft_type") == 0) return c->fields[i].value;
+    return NULL;
+}
+
+/* A new options struct at its defaults. */
+static void *default_config(const plugin_component *c, arena *memory) {
+    void *const config = arena_new(memory, (size_t)c->config_size + 1, 1);
+    const option_set set = {c->options, c->option_count, config,
+                            arena_new(memory, (size_t)c->option_count + 1, sizeof(option_origin))};
+    option_defaults(&set);
+    return config;
+}
+
+/* ---- which technique ---- */
+
+/* What each technique of the file's type has against it; without one, the types there are. */
+static int say_none_suits(registry *plugins, const peft_config *c, arena *memory, graft_error *err) {
+    strbuf near = {0}, types = {0};
+    for (int i = 0; i < registry_count(plugins); i++) {
+        const plugin_component *const at = registry_at(plugins, i);
+        if (at->kind != PLUGIN_ADAPTER || !type_of(at)) continue;
+        strbuf_printf(&types, "%s%s (%s)", types.length ? ", " : "", type_of(at), at->name);
+        if (strcmp(type_of(at), c->type) != 0) continue;
+        const peft_table table = table_of(at);
+        graft_error why = {0};
+        peft_config_apply(c, &table, default_config(at, memory), NULL, memory, &why);
+        strbuf_printf(&near, "\n  %s", why.text);
+    }
+    if (near.length)
+        fail(err, GRAFT_FAILED, "no adapter technique here computes what %s describes:%s", c->path, near.text);
+    else
+        fail(err, GRAFT_FAILED, "%s: no adapter technique here reads the type %s; there are %s", c->path, c->type,
+             types.length ? types.text : "none: is GRAFT_PLUGIN_PATH set right?");
+    strbuf_free(&near);
+    strbuf_free(&types);
+    return GRAFT_FAILED;
+}
+
+/* Of several that read the same files the one without an init hook: how the adapter began no longer matters. */
+static int find_technique(registry *plugins, const peft_config *c, arena *memory, const plugin_component **out,
+                          graft_error *err) {
+    const plugin_component *found = NULL;
+    registry_open_all(plugins);
+    for (int i = 0; i < registry_count(plugins); i++) {
+        const plugin_component *const at = registry_at(plugins, i);
+        const peft_table table = table_of(at);
+        if (at->kind != PLUGIN_ADAPTER || !type_of(at) || !peft_config_suits(c, &table)) continue;
+        if (!found || (found->adapter.init && !at->adapter.init)) found = at;
+    }
+    *out = found;
+    return found ? GRAFT_OK : say_none_suits(plugins, c, memory, err);
+}
+
+/* ---- settings ---- */
+
+static void take_targets(adapt_spec *spec, const peft_config *c) {
+    const targets_list *const t = &c->targets;
+    if (c->has_targets) {
+        spec->targets = t->names;
+        spec->target_count = t->count;
+        spec->targets_regex = t->regex;
+    }
+    spec->exclude = t->exclude;
+    spec->exclude_count = t->exclude_count;
+    spec->exclude_regex = t->exclude_regex;
+    spec->layers = t->layers;
+    spec->layer_count = t->layer_count;
+    spec->layers_patterns = t->layers_patterns;
+    spec->layers_pattern_count = t->layers_pattern_count;
+}
+
+static void take_patterns(adapt_spec *spec, const peft_config *c) {
+    spec->rank_patterns = c->rank_patterns;
+    spec->ranks = c->ranks;
+    spec->rank_pattern_count = c->rank_pattern_count;
+    spec->alpha_patterns = c->alpha_patterns;
+    spec->alphas = c->alphas;
+    spec->alpha_pattern_count = c->alpha_pattern_count;
+}
+
+static void take_saved(adapt_spec *spec, const peft_config *c) {
+    spec->modules_to_save = c->modules_to_save;
+    spec->modules_to_save_count = c->modules_to_save_count;
+}
+
+int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, arena *memory, graft_error *err) {
+    peft_config c;
+    *out = (adapt_spec){.name = ""};
+    int rc = peft_config_read(folder, &c, err);
+    if (rc == GRAFT_OK) rc = find_technique(plugins, &c, memory, &out->component, err);
+    if (rc == GRAFT_OK) {
+        const peft_table table = table_of(out->component);
+        void *const config = default_config(out->component, memory);
+        rc = peft_config_apply(&c, &table, config, NULL, memory, err);
+        out->config = config;
+        out->bias = c.bias;
+        take_targets(out, &c);
+        take_patterns(out, &c);
+        take_saved(out, &c);
+    }
+    arena_adopt(memory, &c.memory); /* the texts */
+    peft_config_free(&c);
+    return rc;
+}
+
+/* ---- [adapter] start ---- */
+
+static size_t field_bytes(const graft_option *row) {
+    switch (row->type) {
+    case GRAFT_INT:
+        return sizeof(int64_t);
+    case GRAFT_REAL:
+        return sizeof(double);
+    case GRAFT_BOOL:
+    case GRAFT_CHOICE:
+        return sizeof(int32_t);
+    default:
+        return sizeof(const char *);
+    }
+}
+
+/* The options that the INI leaves open take the folder's values; those it gives must be the folder's. */
+static int join_options(const peft_config *c, const plugin_component *component, const void *from,
+                        const uint8_t *in_file, void *config, const uint8_t *given, graft_error *err) {
+    for (int32_t i = 0; i < component->option_count; i++) {
+        const graft_option *const row = &component->options[i];
+        if (!in_file[i]) continue;
+        if (!given[i]) {
+            memcpy((char *)config + row->offset, (const char *)from + row->offset, field_bytes(row));
+            continue;
+        }
+        strbuf ours = {0}, theirs = {0};
+        option_format(row, config, &ours);
+        option_format(row, from, &theirs);
+        if (ours.length != theirs.length || (ours.length && memcmp(ours.text, theirs.text, ours.length) != 0))
+            fail(err, GRAFT_USAGE, "[adapter] %s = %s, but %s begins from %s; take the key out or give the same value",
+                 row->key, ours.text ? ours.text : "", c->path, theirs.text ? theirs.text : "nothing");
+        strbuf_free(&ours);
+        strbuf_free(&theirs);
+        if (err->code) return err->code;
+    }
+    return GRAFT_OK;
+}
+
+static int same_patterns(const char *const *a, const double *x, int32_t n, const char *const *b, const double *y,
+                         int32_t m) {
+    int same = n == m;
+    for (int32_t i = 0; same && i < n; i++)
+        same = strcmp(a[i], b[i]) == 0 && x[i] == y[i];
+    return same;
+}
+
+static int join_patterns(adapt_spec *spec, const peft_config *c, graft_error *err) {
+    if (!spec->rank_pattern_count && !spec->alpha_pattern_count) {
+        take_patterns(spec, c);
+        return GRAFT_OK;
+    }
+    if (same_patterns(spec->rank_patterns, spec->ranks, spec->rank_pattern_count, c->rank_patterns, c->ranks,
+                      c->rank_pattern_count) &&
+        same_patterns(spec->alpha_patterns, spec->alphas, spec->alpha_pattern_count, c->alpha_patterns, c->alphas,
+                      c->alpha_pattern_count))
+        return GRAFT_OK;
+    return fail(err, GRAFT_USAGE, "[adapter] rank_pattern and alpha_pattern differ from those of %s; take them out",
+                c->path);
+}
+
+/* What the tensors of the file decide (targets, layers, modules to save, biases) is taken from the section where it says
+ * something: reading the tensors finds a section that does not fit. */
+static void join_selection(adapt_spec *spec, const peft_config *c) {
+    if (!spec->targets && !spec->exclude_count && !spec->layer_count) take_targets(spec, c);
+    if (!spec->modules_to_save_count) take_saved(spec, c);
+    if (!spec->bias || strcmp(spec->bias, "none") == 0) spec->bias = c->bias;
+}
+
+int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, const uint8_t *given, arena *memory,
+                         graft_error *err) {
+    const plugin_component *const component = spec->component;
+    const peft_table table = table_of(component);
+    void *const from = default_config(component, memory);
+    uint8_t *const in_file = arena_new(memory, (size_t)component->option_count + 1, 1);
+    peft_config c;
+    int rc = peft_config_read(folder, &c, err);
+    if (rc == GRAFT_OK && !type_of(component))
+        rc = fail(err, GRAFT_USAGE, "[adapter] start = %s: %s writes no adapter folders, so it cannot begin from one",
+                  folder, component->name);
+    if (rc == GRAFT_OK) rc = peft_config_apply(&c, &table, from, in_file, memory, err);
+    if (rc == GRAFT_OK) rc = join_options(&c, component, from, in_file, config, given, err);
+    if (rc == GRAFT_OK) rc = join_patterns(spec, &c, err);
+    if (rc == GRAFT_OK) join_selection(spec, &c);
+    arena_adopt(memory, &c.memory);
+    peft_config_free(&c);
+    return rc;
+}
