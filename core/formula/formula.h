@@ -38,6 +38,7 @@ typedef struct {
     const char *const *numbers; /* names of numbers: options, NUMBER slots, rows in out lr t ... */
     int32_t number_count;
     const char *where; /* "lora forward at model.layers.0.self_attn.q_proj", for messages */
+    dtype real;        /* of the device's temporaries: F32 counts 4 bytes an element, F64 (the zero) 8, enough for both */
 } formula_scope;
 
 typedef struct formula formula;
@@ -62,10 +63,13 @@ typedef struct {
     int64_t rows;
     dtype activation;      /* type of tensors marked activation */
     void *scratch;         /* dev, formula_scratch bytes */
-    uint64_t seed, stream; /* of uniform and normal */
+    uint64_t seed, stream; /* of uniform and normal; the statement and its target's name are mixed in */
+    graft_error *err;      /* NULL allowed; see below */
 } formula_run_call;
 
-void formula_run(const formula *f, const formula_run_call *c);
+/* Runs all statements in order. The one thing shapes cannot tell: a number in brackets (`U[=j,i]`) that is no index of its
+ * tensor ends the run with GRAFT_FAILED. */
+int formula_run(const formula *f, const formula_run_call *c);
 int64_t formula_scratch(const formula *f, int64_t rows); /* bytes of temporaries a run needs */
 
 /* Lists what the program writes and reads, as bits over scope->tensors (for liveness: is W needed, is x needed). */
