@@ -106,7 +106,7 @@ static const struct {
 
 static int has_word(const char *words, const char *word) {
     const size_t length = strlen(word);
-    for (const char *w = words; w; w = strchr(w, ' '), w += w != NULL)
+    for (const char *w = words; *w; w += strcspn(w, " "), w += *w == ' ')
         if (strncmp(w, word, length) == 0 && (w[length] == ' ' || w[length] == '\0')) return 1;
     return 0;
 }

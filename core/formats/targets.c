@@ -57,6 +57,12 @@ int targets_check(const targets_list *list, const char *what, graft_error *err) 
 
 /* ---- names ---- */
 
+/* What follows the first dot; NULL when there is none. */
+static const char *next_part(const char *name) {
+    const char *const dot = strchr(name, '.');
+    return dot ? dot + 1 : NULL;
+}
+
 /* `end` is the whole name or what follows one of its dots. */
 static int ends_with(const char *name, const char *end) {
     const size_t n = strlen(name), e = strlen(end);
@@ -65,7 +71,7 @@ static int ends_with(const char *name, const char *end) {
 
 static int glob_matches(const char *glob, const char *name) {
     if (!strpbrk(glob, "*?[")) return 0;
-    for (const char *part = name; part; part = strchr(part, '.'), part += part != NULL)
+    for (const char *part = name; part; part = next_part(part))
         if (fnmatch(glob, part, 0) == 0) return 1;
     return 0;
 }
@@ -111,7 +117,7 @@ int targets_select(const targets_list *list, const char *module, int64_t layer, 
 
 int targets_module(const char *saved, const char *module) {
     const size_t length = strlen(saved);
-    for (const char *part = module; part; part = strchr(part, '.'), part += part != NULL)
+    for (const char *part = module; part; part = next_part(part))
         if (strncmp(part, saved, length) == 0 && (part[length] == '\0' || part[length] == '.')) return length > 0;
     return 0;
 }

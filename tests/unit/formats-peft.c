@@ -281,16 +281,13 @@ static void refused(const char *text, const char *says) {
     arena_free(&memory);
 }
 
-static settings accepted(const char *text, const peft_table *table) {
-    arena memory = {0};
+/* Texts live in `memory`. */
+static settings accepted(const char *text, const peft_table *table, arena *memory) {
     peft_config c;
-    settings s = {.rank = 77, .alpha = 77, .text = "", .words = ""};
-    const graft_error err = apply_text(text, table, &s, &c, &memory);
+    settings s = {.rank = 77, .alpha = 77};
+    const graft_error err = apply_text(text, table, &s, &c, memory);
     cr_expect_eq(err.code, GRAFT_OK, "%s", err.text);
     peft_config_free(&c);
-    if (s.text) s.text = mem_copy_text(s.text);
-    if (s.words) s.words = mem_copy_text(s.words);
-    arena_free(&memory);
     return s;
 }
 
@@ -312,18 +309,22 @@ Test(formats_peft, what_would_change_the_result_is_refused_by_name) {
 }
 
 Test(formats_peft, what_says_nothing_or_is_peft_s_default_is_accepted) {
-    accepted(LORA(""), &tables[0]);
-    accepted(LORA(",\"new_key\":null,\"b\":false,\"c\":[],\"d\":{},\"e\":\"\",\"f\":0"), &tables[0]);
-    accepted(LORA(",\"megatron_core\":\"megatron.core\",\"qalora_group_size\":16,\"use_dora\":null"), &tables[0]);
-    accepted(LORA(",\"init_lora_weights\":\"gaussian\""), &tables[0]);
-    accepted(LORA(",\"init_lora_weights\":\"eva\",\"eva_config\":{\"rho\":2.0}"), &tables[0]);
-    accepted(LORA(",\"init_lora_weights\":false"), &tables[0]);
-    accepted(LORA(",\"rank_dropout\":0.1,\"runtime_config\":{\"x\":1}"), &tables[0]);
-    const settings s = accepted(LORA(""), &tables[0]);
+    arena memory = {0};
+    accepted(LORA(""), &tables[0], &memory);
+    accepted(LORA(",\"new_key\":null,\"b\":false,\"c\":[],\"d\":{},\"e\":\"\",\"f\":0"), &tables[0], &memory);
+    accepted(LORA(",\"megatron_core\":\"megatron.core\",\"qalora_group_size\":16,\"use_dora\":null"), &tables[0],
+             &memory);
+    accepted(LORA(",\"init_lora_weights\":\"gaussian\""), &tables[0], &memory);
+    accepted(LORA(",\"init_lora_weights\":\"eva\",\"eva_config\":{\"rho\":2.0}"), &tables[0], &memory);
+    accepted(LORA(",\"init_lora_weights\":false"), &tables[0], &memory);
+    accepted(LORA(",\"rank_dropout\":0.1,\"runtime_config\":{\"x\":1}"), &tables[0], &memory);
+    const settings s = accepted(LORA(""), &tables[0], &memory);
     cr_expect(s.rank == 8 && s.alpha == 8, "an absent key stands at PEFT's default, not at graft's");
+    arena_free(&memory);
 }
 
 Test(formats_peft, values_are_checked_like_those_of_an_ini) {
+    arena memory = {0};
     refused(LORA(",\"r\":0"), "\"r\" is 0; it must be a whole number from 1 to 65536");
     refused(LORA(",\"r\":8.5"), "\"r\" is 8.5");
     refused(LORA(",\"r\":\"8\""), "\"r\" is \"8\"");
@@ -347,8 +348,9 @@ Test(formats_peft, values_are_checked_like_those_of_an_ini) {
     refused("{}", "has no \"peft_type\"");
     refused("[]", "is not a JSON object");
     refused("{\"peft_type\":1}", "\"peft_type\" is an integer");
-    const settings s = accepted(LORA(",\"r\":16.0,\"lora_alpha\":22.627416997969522"), &tables[0]);
+    const settings s = accepted(LORA(",\"r\":16.0,\"lora_alpha\":22.627416997969522"), &tables[0], &memory);
     cr_expect(s.rank == 16 && s.alpha == 22.627416997969522);
+    arena_free(&memory);
 }
 
 Test(formats_peft, all_linear_and_regular_expressions_are_told_apart) {
@@ -371,6 +373,7 @@ Test(formats_peft, all_linear_and_regular_expressions_are_told_apart) {
 }
 
 Test(formats_peft, every_kind_of_option_is_read_and_written) {
+    arena memory = {0};
     static const graft_option options[] = {GRAFT_OPTION_CHOICE(settings, mode, "nf4|fp4", 0, "", "mode"),
                                            GRAFT_OPTION_BOOL(settings, flag, 0, "", "flag"),
                                            GRAFT_OPTION_TEXT(settings, text, "", "", "text"),
@@ -384,7 +387,7 @@ Test(formats_peft, every_kind_of_option_is_read_and_written) {
     static const peft_table table = TABLE("all", options, fields);
     const settings s = accepted("{\"peft_type\":\"IA3\",\"mode\":\"fp4\",\"flag\":true,\"text\":\"a b\","
                                 "\"feedforward_modules\":[\"x\",\"y\"],\"inner\":{\"alpha\":-2.5},\"noted\":17}",
-                                &table);
+                                &table, &memory);
     cr_expect(s.mode == 1 && s.flag == 1 && s.alpha == -2.5);
     cr_expect_str_eq(s.text, "a b");
     cr_expect_str_eq(s.words, "x, y");
@@ -403,6 +406,7 @@ Test(formats_peft, every_kind_of_option_is_read_and_written) {
         "  \"target_modules\": null,\n  \"task_type\": \"CAUSAL_LM\",\n  \"text\": \"a b\"\n}");
     free(text);
     discard(folder);
+    arena_free(&memory);
 }
 
 Test(formats_peft, a_model_card_names_base_and_technique) {
