@@ -1,0 +1,150 @@
+#include "cli/cli.h"
+#include "base/json.h"
+#include "base/log.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int cli_fail(const graft_error *err) {
+    log_error("%s", err->text);
+    return err->code;
+}
+
+int cli_usage(const command *c, const char *format, ...) {
+    char text[1000];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    log_error("%s\nTry: graft %s --help", text, c->name);
+    return GRAFT_USAGE;
+}
+
+int cli_whole(const char *option, const char *text, int64_t low, int64_t high, int64_t *out) {
+    char *end;
+    errno = 0;
+    const long long value = strtoll(text, &end, 10);
+    if (*text && !*end && !errno && value >= low && value <= high) {
+        *out = value;
+        return GRAFT_OK;
+    }
+    log_error("%s %s: must be a whole number from %lld to %lld", option, text, (long long)low, (long long)high);
+    return GRAFT_USAGE;
+}
+
+int cli_real(const char *option, const char *text, double low, double high, double *out) {
+    char *end;
+    const double value = strtod(text, &end);
+    if (*text && !*end && value >= low && value <= high) {
+        *out = value;
+        return GRAFT_OK;
+    }
+    log_error("%s %s: must be a number from %g to %g", option, text, low, high);
+    return GRAFT_USAGE;
+}
+
+void cli_print_json(json_t *value) {
+    json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9) | JSON_ENCODE_ANY);
+    putchar('\n');
+    json_decref(value);
+}
+
+static const struct {
+    char letter;
+    struct option option;
+} shared[] = {
+    {'j', {"json", no_argument, NULL, 'j'}           },
+    {'d', {"device", required_argument, NULL, 'd'}   },
+    {'p', {"precision", required_argument, NULL, 'p'}},
+    {'t', {"threads", required_argument, NULL, 't'}  },
+    {'s', {"set", required_argument, NULL, 's'}      },
+    {'a', {"adapter", required_argument, NULL, 'a'}  },
+    {'o', {"output", required_argument, NULL, 'o'}   },
+    {'i', {"input", required_argument, NULL, 'i'}    },
+    {'I', {"ini", required_argument, NULL, 'I'}      },
+    {'r', {"resume", no_argument, NULL, 'r'}         },
+    {'w', {"overwrite", no_argument, NULL, 'w'}      },
+};
+enum { SHARED = sizeof shared / sizeof *shared, OPTIONS = 40 };
+
+static int take(cli_options *o, int val, const char *text) {
+    int64_t whole = 0;
+    switch (val) {
+    case 'j':
+        o->json = 1;
+        break;
+    case 'd':
+        o->device = text;
+        break;
+    case 'p':
+        o->precision = text;
+        break;
+    case 't':
+        if (cli_whole("--threads", text, 0, 1024, &whole)) return GRAFT_USAGE;
+        o->threads = (int)whole;
+        break;
+    case 's':
+        o->set[o->set_count++] = text;
+        break;
+    case 'a':
+        o->adapters[o->adapter_count++] = text;
+        break;
+    case 'o':
+        o->output = text;
+        break;
+    case 'i':
+        o->input = text;
+        break;
+    case 'I':
+        o->ini = text;
+        break;
+    case 'r':
+        o->resume = 1;
+        break;
+    case 'w':
+        o->overwrite = 1;
+        break;
+    default:
+        return -1;
+    }
+    return GRAFT_OK;
+}
+
+int cli_parse(const command *c, const char *letters, const struct option *more,
+              int (*own)(void *context, int val, const char *text), void *context, int count, char **words, int least,
+              int most, cli_options *out, int *first) {
+    struct option table[OPTIONS] = {
+        {"help", no_argument, NULL, 'h'}
+    };
+    int options = 1;
+    for (size_t s = 0; s < SHARED; s++)
+        if (strchr(letters, shared[s].letter)) table[options++] = shared[s].option;
+    for (; more && more->name && options < OPTIONS - 1; more++)
+        table[options++] = *more;
+    *out = (cli_options){0};
+    out->set = arena_new(&out->memory, (size_t)count + 1, sizeof *out->set);
+    out->adapters = arena_new(&out->memory, (size_t)count + 1, sizeof *out->adapters);
+    optind = 0;
+    opterr = 0;
+    for (int val; (val = getopt_long(count, words, ":h", table, NULL)) != -1;) {
+        if (val == 'h') {
+            fputs(c->help, stdout);
+            exit(GRAFT_OK);
+        }
+        if (val == '?' || val == ':')
+            return cli_usage(c, val == '?' ? "unknown option %s" : "%s needs a value", words[optind - 1]);
+        const int taken = take(out, val, optarg);
+        if (taken > 0 || (taken < 0 && own && own(context, val, optarg))) return GRAFT_USAGE;
+    }
+    *first = optind;
+    const int have = count - optind;
+    if (have < least) return cli_usage(c, "something is missing: see the usage");
+    if (have > most) return cli_usage(c, "\"%s\" is one argument too many", words[optind + most]);
+    return GRAFT_OK;
+}
+
+void cli_free(cli_options *o) {
+    arena_free(&o->memory);
+}

@@ -1,0 +1,45 @@
+/* cli — the commands of the program. Results go to stdout, progress and messages to stderr; a command returns its exit code:
+ * 0 done, 1 failed, 2 wrong usage or configuration. */
+#ifndef GRAFT_CLI_CLI_H
+#define GRAFT_CLI_CLI_H
+#include "base/error.h"
+#include "run/session.h"
+#include <getopt.h>
+
+typedef struct {
+    const char *name, *brief, *help;     /* help: usage line and options, as `graft NAME --help` prints them */
+    int (*run)(int count, char **words); /* words[0] is the command's name */
+} command;
+
+extern const command command_train, command_eval, command_generate, command_merge, command_plan, command_check,
+    command_explain, command_help, command_plugins, command_inspect, command_init, command_tokenize, command_probe;
+extern const command *const commands[]; /* NULL-terminated, in the order `graft --help` lists them */
+
+/* ---- options that several commands share ---- */
+typedef struct {
+    int json, resume, overwrite;
+    const char *device, *precision, *output, *input, *ini;
+    int threads;
+    const char **set; /* --set section.key=value */
+    int set_count;
+    const char **adapters; /* --adapter DIR */
+    int adapter_count;
+    arena memory;
+} cli_options;
+
+/* Letters of the shared options a command takes: j json, d device, p precision, t threads, s set, a adapter, o output, i input,
+ * I ini, r resume, w overwrite. `more` are the command's own (getopt_long's struct, ended by a zero row; their val >= 256);
+ * own() gets them. Positional words are left in words[*first..count-1]. GRAFT_USAGE after telling the user. */
+int cli_parse(const command *c, const char *letters, const struct option *more,
+              int (*own)(void *context, int val, const char *text), void *context, int count, char **words, int least,
+              int most, cli_options *out, int *first);
+void cli_free(cli_options *o);
+
+int cli_fail(const graft_error *err); /* prints the error, returns its code */
+int cli_usage(const command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_whole(const char *option, const char *text, int64_t low, int64_t high,
+              int64_t *out); /* 0, or GRAFT_USAGE told */
+int cli_real(const char *option, const char *text, double low, double high, double *out);
+void cli_print_json(json_t *value); /* on stdout, indented; takes the reference */
+
+#endif

@@ -1,0 +1,250 @@
+/* graft probe — one forward (and backward) pass over a given batch, every number in a file: the door for tests. */
+#include "base/json.h"
+#include "cli/cli.h"
+#include "formats/safetensors.h"
+#include "run/data.h"
+#include "run/slices.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GRADS = 256, HIDDEN };
+typedef struct {
+    int grads, hidden;
+} flags;
+
+static int own(void *context, int val, const char *text) {
+    flags *f = context;
+    (void)text;
+    f->grads |= val == GRADS;
+    f->hidden |= val == HIDDEN;
+    return GRAFT_OK;
+}
+
+/* The outputs, in arrays of the batch's own shape; rows that were not computed stay zero. */
+typedef struct {
+    tensor_out *list;
+    int64_t count, capacity;
+    arena memory;
+} outputs;
+
+static float *add_output(outputs *o, const char *name, int rank, const int64_t *shape) {
+    int64_t count = 1;
+    tensor_out t = {.name = arena_copy(&o->memory, name, strlen(name)), .dtype = F32, .rank = rank};
+    for (int r = 0; r < rank; r++)
+        count *= t.shape[r] = shape[r];
+    t.data = arena_new(&o->memory, (size_t)count + 1, sizeof(float));
+    mem_reserve(o->list, o->count, o->capacity);
+    o->list[o->count++] = t;
+    return (float *)(uintptr_t)t.data;
+}
+
+typedef struct {
+    session s;
+    workspace *w;
+    sequence_list batch;
+    slice_list slices;
+    int64_t rows, width; /* B, T of the file */
+    outputs out;
+} probe;
+
+/* Row r of the slices is token `t` of sequence `b`: its place in a (B, T) array. */
+static int64_t place(const probe *p, int64_t row) {
+    return (p->slices.origin[row] >> 32) * p->width + (p->slices.origin[row] & 0xffffffff);
+}
+
+static int pass_logits(probe *p, graft_error *err) {
+    const int64_t vocab = model_descriptor(p->s.model)->vocab;
+    float *to = add_output(&p->out, "logits", 3, (int64_t[]){p->rows, p->width, vocab});
+    int64_t base = 0;
+    for (int64_t k = 0; k < p->slices.count && !err->code; k++) {
+        const model_rows *r = &p->slices.at[k];
+        float *logits = mem_new((size_t)(r->rows * vocab) + 1, sizeof *logits);
+        if (model_logits(p->w, r, NULL, r->rows, logits, err) == GRAFT_OK)
+            for (int64_t i = 0; i < r->rows; i++)
+                memcpy(to + place(p, base + i) * vocab, logits + i * vocab, (size_t)vocab * sizeof *to);
+        base += r->rows;
+        free(logits);
+    }
+    return err->code;
+}
+
+static int pass_hidden(probe *p, graft_error *err) {
+    const model_shape *s = model_descriptor(p->s.model);
+    float *to = add_output(&p->out, "hidden_states", 4, (int64_t[]){s->layers + 1, p->rows, p->width, s->hidden});
+    int64_t base = 0;
+    for (int64_t k = 0; k < p->slices.count && !err->code; k++) {
+        const model_rows *r = &p->slices.at[k];
+        float *hidden = mem_new((size_t)((s->layers + 1) * r->rows * s->hidden) + 1, sizeof *hidden);
+        if (model_hidden(p->w, r, hidden, err) == GRAFT_OK)
+            for (int64_t l = 0; l <= s->layers; l++)
+                for (int64_t i = 0; i < r->rows; i++)
+                    memcpy(to + (l * p->rows * p->width + place(p, base + i)) * s->hidden,
+                           hidden + (l * r->rows + i) * s->hidden, (size_t)s->hidden * sizeof *to);
+        base += r->rows;
+        free(hidden);
+    }
+    return err->code;
+}
+
+/* token_nll[b, t] is that of the target labels[b, t + 1], at position t. */
+static int pass_loss(probe *p, graft_error *err) {
+    float *nll = add_output(&p->out, "token_nll", 2, (int64_t[]){p->rows, p->width - 1});
+    float *loss = add_output(&p->out, "loss", 1, (int64_t[]){1});
+    double sum = 0;
+    int64_t base = 0;
+    for (int64_t k = 0; k < p->slices.count && !err->code; k++) {
+        const model_rows *r = &p->slices.at[k];
+        float *logp = mem_new((size_t)(r->rows + r->documents) + 1, sizeof *logp);
+        if (model_logprobs(p->w, r, logp, err) == GRAFT_OK)
+            for (int64_t i = 0, at = 0; i < r->rows; i++)
+                if (r->targets[i] >= 0) {
+                    const int64_t to = place(p, base + i);
+                    nll[to - to / p->width] = -logp[at];
+                    sum -= (double)logp[at++];
+                }
+        base += r->rows;
+        free(logp);
+    }
+    if (p->slices.targets) *loss = (float)(sum / (double)p->slices.targets);
+    return err->code;
+}
+
+static double mean_loss(const void *self, const graft_batch *b, float *dlogp) {
+    (void)self;
+    double loss = 0;
+    for (int64_t t = 0; t < b->tokens; t++) {
+        dlogp[t] = (float)(-(double)b->weight[t] / b->total);
+        loss -= b->logp ? (double)b->weight[t] * (double)b->logp[t] / b->total : 0;
+    }
+    return loss;
+}
+
+static int pass_gradients(probe *p, graft_error *err) {
+    const graft_objective mean = {.size = sizeof mean, .flags = GRAFT_WEIGHTS_KNOWN, .loss = mean_loss};
+    const model_objective o = {.functions = &mean, .total = (double)p->slices.targets};
+    double loss = 0;
+    model_zero_gradients(p->w);
+    for (int64_t k = 0; k < p->slices.count && !err->code; k++)
+        if (p->slices.targets_of[k] > 0) model_train_slice(p->w, &p->slices.at[k], &o, &loss, err);
+    if (!err->code && p->s.adapters) adapt_regularize(p->s.adapters, 0, 0, &loss, err);
+    int32_t count;
+    const adapt_param *params = adapt_params(p->s.adapters, &count);
+    kernels *device = p->s.device;
+    for (int32_t g = 0; g < count && !err->code; g++) {
+        const adapt_param *q = &params[g];
+        char *name = mem_format("grad.%s", q->name);
+        const int64_t shape[2] = {q->transposed && q->rank == 2 ? q->cols : q->rows, q->transposed ? q->rows : q->cols};
+        float *to = add_output(&p->out, name, q->rank == 2 ? 2 : 1, shape),
+              *flat = mem_new((size_t)q->count + 1, sizeof *flat);
+        free(name);
+        void *raw = mem_new((size_t)q->count + 1, 8);
+        device->download(device, raw, q->grad, q->count * dtype_bytes(device->real));
+        dtype_convert(flat, F32, raw, device->real, q->count);
+        for (int64_t i = 0; i < q->count; i++)
+            to[q->transposed && q->rank == 2 ? i % q->cols * q->rows + i / q->cols : i] = flat[i];
+        free(raw);
+        free(flat);
+    }
+    return err->code;
+}
+
+/* Without an adapter the gradients of the whole model are wanted: every tensor is trained. */
+static int train_everything(session *s, const session_request *q, graft_error *err) {
+    static const char *const everything[] = {"*"};
+    const plugin_component *full = NULL;
+    if (registry_find(q->plugins, PLUGIN_ADAPTER, "full", NULL, &full, err)) return err->code;
+    s->specs = arena_new(&s->memory, 1, sizeof *s->specs);
+    s->starts = arena_new(&s->memory, 1, sizeof *s->starts);
+    s->specs[0] = (adapt_spec){.name = "", .component = full, .targets = everything, .target_count = 1};
+    s->spec_count = 1;
+    int32_t points;
+    const adapt_point *at = model_points(s->model, &points);
+    return adapt_bind(s->specs, 1, at, points, 0, &s->adapters, err);
+}
+
+static int read_batch(probe *p, const char *path, graft_error *err) {
+    safetensors *st = NULL;
+    if (safetensors_open(path, &st, err) == GRAFT_OK) data_tensors_read(st, "", &p->batch, &p->rows, &p->width, err);
+    safetensors_close(st);
+    int64_t longest = 1, total = 0;
+    for (int64_t i = 0; i < p->batch.count; i++) {
+        longest = p->batch.at[i].tokens > longest ? p->batch.at[i].tokens : longest;
+        total += p->batch.at[i].tokens;
+    }
+    const slice_limits limits = {
+        .vocab = model_descriptor(p->s.model)->vocab, .rows = slices_automatic(longest, total), .what = path};
+    return err->code ? err->code : slices_cut(&p->batch, &limits, &p->slices, err);
+}
+
+static int probe_run(probe *p, const flags *f, const cli_options *o, graft_error *err) {
+    int64_t rows = 1, documents = 1;
+    for (int64_t k = 0; k < p->slices.count; k++) {
+        rows = p->slices.at[k].rows > rows ? p->slices.at[k].rows : rows;
+        documents = p->slices.at[k].documents > documents ? p->slices.at[k].documents : documents;
+    }
+    const workspace_config c = {.rows = rows, .documents = documents, .backward = f->grads};
+    if (session_load(&p->s, 0, err) || workspace_create(p->s.model, p->s.adapters, &c, &p->w, err) ||
+        pass_logits(p, err) || pass_loss(p, err) || (f->hidden && pass_hidden(p, err)) ||
+        (f->grads && pass_gradients(p, err)))
+        return err->code;
+    if (p->slices.targets == 0)
+        for (int64_t t = 0; t < p->out.count; t++)
+            if (strcmp(p->out.list[t].name, "loss") == 0)
+                p->out.list[t] = p->out.list[--p->out.count]; /* no target: there is no mean */
+    return safetensors_write(o->output, p->out.list, p->out.count, NULL, 0, err);
+}
+
+static int run(int count, char **words) {
+    static const struct option more[] = {
+        {"grads", no_argument, NULL, GRADS},
+        {"hidden",   no_argument, NULL, HIDDEN},
+        {0      }
+    };
+    cli_options o;
+    flags f = {0};
+    int first;
+    graft_error err = {0};
+    if (cli_parse(&command_probe, "ioaIpdts", more, own, &f, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    if (!o.input || !o.output) return cli_usage(&command_probe, "--input and --output are needed");
+    registry *plugins = registry_create();
+    recipe *settings = NULL;
+    probe p = {0};
+    if (o.ini) recipe_load(plugins, o.ini, o.set, o.set_count, 0, &settings, NULL, &err);
+    const session_request q = {.model = words[first],
+                               .device = o.device,
+                               .precision = o.precision ? o.precision : "f32",
+                               .threads = o.threads,
+                               .recipe = settings,
+                               .folders = o.adapters,
+                               .folder_count = o.adapter_count,
+                               .plugins = plugins};
+    if (!err.code && session_open(&q, &p.s, &err) == GRAFT_OK && f.grads && !p.s.spec_count)
+        train_everything(&p.s, &q, &err);
+    if (!err.code && read_batch(&p, o.input, &err) == GRAFT_OK) probe_run(&p, &f, &o, &err);
+    workspace_free(p.w);
+    slices_free(&p.slices);
+    sequence_list_free(&p.batch);
+    session_close(&p.s);
+    free(p.out.list);
+    arena_free(&p.out.memory);
+    recipe_free(settings);
+    registry_free(plugins);
+    cli_free(&o);
+    return err.code ? cli_fail(&err) : GRAFT_OK;
+}
+
+const command command_probe = {
+    "probe", "run one batch and write logits, losses and gradients",
+    "usage: graft probe MODEL --input case.safetensors --output out.safetensors [--adapter DIR]... [--ini run.ini]\n"
+    "                   [--grads] [--hidden] [--precision f32|bf16] [--device cpu|ref|ref64|fake] [--threads N]\n\n"
+    "The input holds input_ids (B, T) and, where wanted, labels, attention_mask, position_ids, document_ids, of any "
+    "integer\n"
+    "type. Written: logits (B, T, V), token_nll (B, T - 1) at the position that predicts, loss (mean over targets), with "
+    "--hidden\n"
+    "hidden_states (layers + 1, B, T, hidden), with --grads the gradient of the loss as grad.NAME for everything "
+    "trainable: of\n"
+    "the adapters under their PEFT names, without an adapter of the whole model. Rows whose attention_mask is 0 hold "
+    "zeros.\n"
+    "--ini applies its [quantizer] and [adapter] sections.\n",
+    run};
