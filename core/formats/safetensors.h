@@ -103,4 +103,16 @@ void safetensors_abandon(safetensors_writer *w);                 /* NULL is allo
 int safetensors_write(const char *path, const tensor_out *list, int64_t count, const safetensors_note *notes,
                       int64_t note_count, graft_error *err);
 
+/* The weights of a model folder, as transformers saves them: model.safetensors, or, when the tensors have more than
+ * shard_bytes, shards of at most that (filled in the order of the list; a larger tensor has one for itself) and
+ * model.safetensors.index.json. Used like the writer above, on the whole list. Nothing appears before weights_commit, which
+ * removes what an earlier single file or index would say against it; shards of other names are left alone. */
+typedef struct weights_writer weights_writer;
+int weights_create(const char *folder, const tensor_out *list, int64_t count, const safetensors_note *notes,
+                   int64_t note_count, int64_t shard_bytes, weights_writer **out, graft_error *err);
+int64_t weights_next(const weights_writer *w);
+int weights_put(weights_writer *w, const void *bytes, int64_t count, graft_error *err);
+int weights_commit(weights_writer *w, graft_error *err);
+void weights_abandon(weights_writer *w);
+
 #endif

@@ -277,3 +277,94 @@ Test(formats_safetensors, model_folders_open_with_and_without_shards) {
     check_shards("llama-bf16-3shards", 3);
     check_shards("qwen2", 1);
 }
+
+/* ---- folders ---- */
+
+/* Writes `count` bytes-wide tensors t0, t1 ... in shards of at most `limit` bytes; weights_next decides the order. */
+static void write_folder(const char *folder, const tensor_out *list, int64_t count, int64_t limit) {
+    graft_error err = {0};
+    weights_writer *w;
+    ok(weights_create(folder, list, count, NULL, 0, limit, &w, &err), &err);
+    for (int64_t i; (i = weights_next(w)) >= 0;)
+        ok(weights_put(w, list[i].data, list[i].shape[0], &err), &err);
+    ok(weights_commit(w, &err), &err);
+}
+
+static int has(const char *folder, const char *name) {
+    char *const path = path_join(folder, name);
+    const int there = file_exists(path);
+    free(path);
+    return there;
+}
+
+Test(formats_safetensors, a_model_folder_is_cut_into_shards_and_read_as_one_set) {
+    static const tensor_out list[] = {
+        {.name = "d",     .dtype = U8, .rank = 1, .shape = {3}, .data = "ddd"      },
+        {.name = "empty", .dtype = U8, .rank = 1, .shape = {0}, .data = ""         },
+        {.name = "c",     .dtype = U8, .rank = 1, .shape = {2}, .data = "cc"       },
+        {.name = "large", .dtype = U8, .rank = 1, .shape = {9}, .data = "123456789"},
+        {.name = "a",     .dtype = U8, .rank = 1, .shape = {1}, .data = "a"        }
+    };
+    static const int shards[] = {1, 1, 2, 2, 3};
+    graft_error err = {0};
+    char *const folder = scratch("folder"), *text;
+    ok(file_make_folders(folder, &err), &err);
+    write_folder(folder, list, 5, 1000);
+    cr_expect(has(folder, "model.safetensors") && !has(folder, "model.safetensors.index.json"));
+    write_folder(folder, list, 4, 4);
+    cr_expect(!has(folder, "model.safetensors"), "the old single file would be read instead of the shards");
+    write_folder(folder, list, 5, 9);
+    safetensors *st;
+    ok(weights_open(folder, &st, &err), &err);
+    cr_expect_eq(safetensors_count(st), 5);
+    for (int i = 0; i < 5; i++) {
+        char data[9];
+        const tensor_info *const t = safetensors_find(st, list[i].name);
+        ok(safetensors_read(st, t, data, &err), &err);
+        cr_expect_eq(memcmp(data, list[i].data, (size_t)t->bytes), 0);
+        char *const name = mem_format("model-%05d-of-00003.safetensors", shards[i]);
+        cr_expect(strstr(safetensors_path(st, t->shard), name), "%s is in %s", t->name, safetensors_path(st, t->shard));
+        free(name);
+    }
+    safetensors_close(st);
+    char *const index = path_join(folder, "model.safetensors.index.json");
+    int64_t size;
+    ok(file_read(index, 1 << 20, &text, &size, &err), &err);
+    cr_expect_eq(strncmp(text,
+                         "{\n  \"metadata\": {\n    \"total_parameters\": 15,\n    \"total_size\": 15\n  },\n"
+                         "  \"weight_map\": {\n    \"a\": \"model-00003-of-00003.safetensors\",\n    \"c\": ",
+                         120),
+                 0, "%s", text);
+    cr_expect(size > 2 && strcmp(text + size - 2, "}\n") == 0);
+    write_folder(folder, list, 5, 1000);
+    cr_expect_not(has(folder, "model.safetensors.index.json"), "the old index contradicts the single file");
+    ok(file_remove_tree(folder, &err), &err);
+    free(text), free(index), free(folder);
+}
+
+Test(formats_safetensors, an_incomplete_folder_does_not_appear) {
+    static const tensor_out list[] = {
+        {.name = "a", .dtype = U8, .rank = 1, .shape = {2}},
+        {.name = "b", .dtype = U8, .rank = 1, .shape = {2}}
+    };
+    static const tensor_out twice[] = {
+        {.name = "a", .dtype = U8, .rank = 1},
+        {.name = "a", .dtype = U8, .rank = 1}
+    };
+    graft_error err = {0};
+    char *const folder = scratch("partial");
+    ok(file_make_folders(folder, &err), &err);
+    weights_writer *w;
+    ok(weights_create(folder, list, 2, NULL, 0, 2, &w, &err), &err);
+    ok(weights_put(w, "aa", 2, &err), &err);
+    cr_expect_eq(weights_next(w), 1);
+    cr_expect_eq(weights_commit(w, &err), GRAFT_FAILED);
+    cr_expect(strstr(err.text, "\"b\" got 0 of its 2 bytes"), "%s", err.text);
+    cr_expect_not(has(folder, "model-00001-of-00002.safetensors"));
+    err = (graft_error){0};
+    cr_expect_eq(weights_create(folder, twice, 2, NULL, 0, 100, &w, &err), GRAFT_FAILED);
+    cr_expect(strstr(err.text, "\"a\" would be written twice"), "%s", err.text);
+    err = (graft_error){0};
+    cr_assert_eq(rmdir(folder), 0, "temporary files are left");
+    free(folder);
+}
