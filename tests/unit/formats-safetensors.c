@@ -305,7 +305,7 @@ Test(formats_safetensors, a_model_folder_is_cut_into_shards_and_read_as_one_set)
         {.name = "large", .dtype = U8, .rank = 1, .shape = {9}, .data = "123456789"},
         {.name = "a",     .dtype = U8, .rank = 1, .shape = {1}, .data = "a"        }
     };
-    static const int shards[] = {1, 1, 2, 2, 3};
+    static const int shards[] = {1, 1, 1, 2, 3};
     graft_error err = {0};
     char *const folder = scratch("folder"), *text;
     ok(file_make_folders(folder, &err), &err);
