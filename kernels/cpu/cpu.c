@@ -27,6 +27,25 @@ static void fill_table(kernels *k) {
     k->gemm = cpu_gemm;
     k->weight_forward = cpu_weight_forward;
     k->weight_input_grad = cpu_weight_input_grad;
+    k->add = cpu_add;
+    k->scale = cpu_scale;
+    k->softcap = cpu_softcap;
+    k->convert = cpu_convert;
+    k->zero = cpu_zero;
+    k->copy = cpu_copy;
+    k->sqnorm = cpu_sqnorm;
+    k->column_sum = cpu_column_sum;
+    k->norm_forward = cpu_norm_forward;
+    k->norm_backward = cpu_norm_backward;
+    k->rope = cpu_rope;
+    k->gate_forward = cpu_gate_forward;
+    k->gate_backward = cpu_gate_backward;
+    k->logprob = cpu_logprob;
+    k->logprob_grad = cpu_logprob_grad;
+    k->pick_rows = cpu_pick_rows;
+    k->place_rows = cpu_place_rows;
+    k->scatter_rows = cpu_scatter_rows;
+    k->dropout = cpu_dropout;
 }
 
 int cpu_open(team *threads, kernels **out, graft_error *err) {

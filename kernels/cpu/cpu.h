@@ -38,4 +38,40 @@ void cpu_weight_input_grad(kernels *k, const weight *w, const void *dy, dtype dy
                            const void *x, dtype x_type, int64_t rows, int32_t accumulate, double alpha,
                            const lowrank_term *terms, int32_t count);
 
+/* elements.c */
+void cpu_add(kernels *k, void *y, const void *x, dtype type, int64_t n);
+void cpu_scale(kernels *k, void *x, dtype type, int64_t n, double factor);
+void cpu_softcap(kernels *k, void *logits, dtype type, int64_t n, double cap);
+void cpu_convert(kernels *k, void *dev, dtype type, const void *from, dtype from_type, int64_t n);
+void cpu_zero(kernels *k, void *dev, int64_t bytes);
+void cpu_copy(kernels *k, void *dev, const void *from, int64_t bytes);
+double cpu_sqnorm(kernels *k, const void *x, dtype type, int64_t n);
+void cpu_column_sum(kernels *k, const void *x, dtype type, int64_t rows, int64_t width, void *sums);
+
+/* layer.c */
+void cpu_norm_forward(kernels *k, norm_kind kind, const void *x, const void *w, const void *b, double eps, void *y,
+                      dtype type, int64_t rows, int64_t width);
+void cpu_norm_backward(kernels *k, norm_kind kind, const void *x, const void *w, double eps, const void *dy, void *dx,
+                       void *dw, void *db, dtype type, int64_t rows, int64_t width, int32_t accumulate);
+void cpu_rope(kernels *k, void *x, dtype type, int64_t rows, int64_t stride, int64_t heads, int64_t head_dim,
+              int64_t pairs, const int32_t *positions, const float *inv_freq, double factor, int32_t inverse);
+void cpu_gate_forward(kernels *k, activation_kind act, const void *gate, const void *up, int64_t stride, void *h,
+                      dtype type, int64_t rows, int64_t width);
+void cpu_gate_backward(kernels *k, activation_kind act, const void *gate, const void *up, int64_t stride,
+                       const void *dh, void *dgate, void *dup, dtype type, int64_t rows, int64_t width);
+void cpu_logprob(kernels *k, const void *logits, dtype type, int64_t rows, int64_t vocab, const int32_t *target,
+                 double cap, void *logp, void *lse);
+void cpu_logprob_grad(kernels *k, void *logits, dtype type, int64_t rows, int64_t vocab, const int32_t *target,
+                      double cap, const void *lse, const void *dlogp);
+
+/* rows.c */
+void cpu_pick_rows(kernels *k, const int32_t *rows, int64_t count, int64_t width, const void *from, void *to,
+                   dtype type);
+void cpu_place_rows(kernels *k, const int32_t *rows, int64_t count, int64_t width, const void *from, void *to,
+                    dtype type);
+void cpu_scatter_rows(kernels *k, const int32_t *ids, const void *dy, dtype type, int64_t rows, int64_t width,
+                      double scale, int64_t skip, void *table_grad);
+void cpu_dropout(kernels *k, const void *x, void *y, dtype type, int64_t rows, int64_t width, double p, uint64_t seed,
+                 uint64_t stream, const int64_t *row_key, int32_t accumulate);
+
 #endif

@@ -53,6 +53,28 @@ typedef struct {
     const char *isa;
     multiply_functions multiply;
     void (*add)(void *y, const void *x, dtype type, int64_t n);
+    void (*scale)(void *x, dtype type, int64_t n, float factor);
+    void (*softcap)(void *x, dtype type, int64_t n, float cap);
+    double (*sqnorm)(const void *x, dtype type, int64_t n); /* F16 too */
+    /* Columns j..j+n-1 of (rows, width). */
+    void (*column_sum)(const void *x, dtype type, int64_t rows, int64_t width, int64_t j, int64_t n, float *sums);
+    /* One row: to[i] += scale·from[i]. */
+    void (*add_scaled)(float *to, const void *from, dtype type, int64_t n, float scale);
+    void (*dropout)(const void *x, void *y, dtype type, int64_t width, uint32_t dropped, float grown, uint64_t row,
+                    int32_t accumulate); /* one row, whose key is `row` (dropout.h) */
+    void (*norm_forward)(norm_kind kind, const void *x, const float *w, const float *b, double eps, void *y, dtype type,
+                         int64_t rows, int64_t width);
+    void (*norm_backward)(norm_kind kind, const void *x, const float *w, double eps, const void *dy, void *dx,
+                          float *dw, float *db, dtype type, int64_t rows, int64_t width, int32_t accumulate);
+    void (*rope)(void *x, dtype type, int64_t rows, int64_t stride, int64_t heads, int64_t head_dim, int64_t pairs,
+                 const int32_t *positions, const float *inv_freq, float factor, int32_t inverse);
+    void (*gate_forward)(activation_kind act, const void *gate, const void *up, int64_t stride, void *h, dtype type,
+                         int64_t rows, int64_t width);
+    void (*gate_backward)(activation_kind act, const void *gate, const void *up, int64_t stride, const void *dh,
+                          void *dgate, void *dup, dtype type, int64_t rows, int64_t width);
+    /* One row each. */
+    void (*logprob)(const void *logits, dtype type, int64_t vocab, int32_t target, float cap, float *logp, float *lse);
+    void (*logprob_grad)(void *logits, dtype type, int64_t vocab, int32_t target, float cap, float lse, float dlogp);
     /* to[i] = scale·from[i]; types F32 BF16 F16; scale is 1 unless both compute in F32. May be done in place. */
     void (*convert)(void *to, dtype type, const void *from, dtype from_type, int64_t n, float scale);
     /* n values of a CODEBOOK4 or ROWS8 weight from (row, column) on, running on into the next rows: bit for bit those of

@@ -67,7 +67,8 @@ INLINE void multiply(const multiply_run *runs, int count, const int rows, const 
     { multiply_##rows##_1, multiply_##rows##_2, multiply_##rows##_3 }
 
 SIZES(1)
-SIZES(2) SIZES(3) SIZES(4)
+SIZES(2)
+SIZES(3) SIZES(4)
 #if defined(__AVX512F__)
     SIZES(5) SIZES(6) SIZES(7) SIZES(8)
 #endif

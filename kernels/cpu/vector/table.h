@@ -15,5 +15,24 @@ void NAME(finish)(const float *c, int64_t c_row, int64_t rows, int64_t columns, 
 void NAME(decode)(const weight *w, int64_t row, int64_t column, int64_t n, void *to, dtype type);
 void NAME(convert)(void *to, dtype type, const void *from, dtype from_type, int64_t n, float scale);
 void NAME(add)(void *y, const void *x, dtype type, int64_t n);
+void NAME(scale)(void *x, dtype type, int64_t n, float factor);
+void NAME(softcap)(void *x, dtype type, int64_t n, float cap);
+double NAME(sqnorm)(const void *x, dtype type, int64_t n);
+void NAME(column_sum)(const void *x, dtype type, int64_t rows, int64_t width, int64_t j, int64_t n, float *sums);
+void NAME(add_scaled)(float *to, const void *from, dtype type, int64_t n, float scale);
+void NAME(dropout)(const void *x, void *y, dtype type, int64_t width, uint32_t dropped, float grown, uint64_t row,
+                   int32_t accumulate);
+void NAME(norm_forward)(norm_kind kind, const void *x, const float *w, const float *b, double eps, void *y, dtype type,
+                        int64_t rows, int64_t width);
+void NAME(norm_backward)(norm_kind kind, const void *x, const float *w, double eps, const void *dy, void *dx, float *dw,
+                         float *db, dtype type, int64_t rows, int64_t width, int32_t accumulate);
+void NAME(rope)(void *x, dtype type, int64_t rows, int64_t stride, int64_t heads, int64_t head_dim, int64_t pairs,
+                const int32_t *positions, const float *inv_freq, float factor, int32_t inverse);
+void NAME(gate_forward)(activation_kind act, const void *gate, const void *up, int64_t stride, void *h, dtype type,
+                        int64_t rows, int64_t width);
+void NAME(gate_backward)(activation_kind act, const void *gate, const void *up, int64_t stride, const void *dh,
+                         void *dgate, void *dup, dtype type, int64_t rows, int64_t width);
+void NAME(logprob)(const void *logits, dtype type, int64_t vocab, int32_t target, float cap, float *logp, float *lse);
+void NAME(logprob_grad)(void *logits, dtype type, int64_t vocab, int32_t target, float cap, float lse, float dlogp);
 
 #endif

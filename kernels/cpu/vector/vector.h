@@ -26,10 +26,10 @@ enum { LANES = 16 };
 enum { LANES = 8 };
 #endif
 
-typedef float floats __attribute__((vector_size(4 * LANES), may_alias));
-typedef int32_t ints __attribute__((vector_size(4 * LANES), may_alias));
-typedef uint32_t words __attribute__((vector_size(4 * LANES), may_alias));
-typedef uint16_t halves __attribute__((vector_size(2 * LANES), may_alias));
+typedef float floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 
 INLINE floats all(float v) {
     return v - (floats){0};
@@ -226,6 +226,28 @@ INLINE void store_part(void *data, dtype type, int64_t i, int64_t n, floats v) {
     else
         memcpy(at, &h, (size_t)n * 2);
 #endif
+}
+
+/* Whole vectors or the last part: n elements are left. */
+INLINE floats load_n(const void *data, dtype type, int64_t i, int64_t n) {
+    return n >= LANES ? load(data, type, i) : load_part(data, type, i, n);
+}
+
+INLINE void store_n(void *data, dtype type, int64_t i, int64_t n, floats v) {
+    if (n >= LANES)
+        store(data, type, i, v);
+    else
+        store_part(data, type, i, n, v);
+}
+
+/* v with the lanes from n on made `fill`. */
+INLINE floats first_lanes(floats v, int64_t n, float fill) {
+    if (n >= LANES) return v;
+    float lane[LANES];
+    store_floats(lane, v);
+    for (int64_t i = n; i < LANES; i++)
+        lane[i] = fill;
+    return load_floats(lane);
 }
 
 #endif
