@@ -10,8 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct {
+    const char *text;
+    int64_t length;
+} shown;
+
 struct added {
     tokenizer_added *items; /* each content once */
+    shown *shown;           /* by item: what decoding shows of it */
     int64_t count, capacity;
     strmap by_content;
     int32_t *by_id; /* index + 1 */
@@ -63,38 +69,33 @@ static int put_item(added *a, tokenizer_added item, int64_t stated, const vocab 
     return 0;
 }
 
-/* Adds the string that is looked for: of equal ones the first stays, special tokens before the others. */
-static int add_string(added *a, const tokenizer_added *item, const normalizer *n, workspace *w, graft_error *err) {
-    int64_t index;
-    strmap_get(&a->by_content, item->content, (size_t)item->length, &index);
+/* The string that is looked for and shown: of equal ones the first is found. */
+static int add_string(added *a, int64_t index, const normalizer *n, workspace *w, graft_error *err) {
+    const tokenizer_added *const item = &a->items[index];
     view v = {item->content, NULL, item->length, 0};
     const int rc = item->normalized ? normalizer_run(n, w, &v, err) : 0;
-    if (rc || !v.length) return rc;
-    return trie_add(&a->tries[item->normalized], v.bytes, v.length, (int32_t)index, err);
+    if (rc) return rc;
+    a->shown[index] = (shown){arena_copy(&a->texts, v.bytes, (size_t)v.length), v.length};
+    return v.length ? trie_add(&a->tries[item->normalized], v.bytes, v.length, (int32_t)index, err) : 0;
 }
 
 static int load(added *a, json_t *list, const vocab *words, const normalizer *n, workspace *w, graft_error *err) {
-    tokenizer_added item;
-    int64_t stated;
     int rc = 0, single = 0;
     for (size_t i = 0; !rc && i < json_array_size(list); i++) {
+        tokenizer_added item;
+        int64_t stated;
         rc = read_item(json_array_get(list, i), i, &item, &stated, err);
         if (!rc && item.length) rc = put_item(a, item, stated, words, err);
-        single |= item.single_word;
     }
-    for (int special = 1; special >= 0; special--) {
-        for (size_t i = 0; !rc && i < json_array_size(list); i++) {
-            int64_t index;
-            rc = read_item(json_array_get(list, i), i, &item, &stated, err);
-            if (rc || !item.length) continue;
-            strmap_get(&a->by_content, item.content, (size_t)item.length, &index);
-            /* a content that is special somewhere is looked for as its first special entry says, once */
-            if (item.special == special && a->items[index].special == special) rc = add_string(a, &item, n, w, err);
-        }
+    a->shown = mem_new((size_t)a->count + 1, sizeof *a->shown);
+    a->by_id = mem_new((size_t)a->ids + 1, sizeof *a->by_id);
+    for (int64_t i = 0; !rc && i < a->count; i++) {
+        rc = add_string(a, i, n, w, err);
+        a->by_id[a->items[i].id] = (int32_t)i + 1;
+        single |= a->items[i].single_word;
     }
-    if (!rc && single)
-        rc = pattern_regex("[" PRETOKENIZER_WORDS "]", sizeof "[" PRETOKENIZER_WORDS "]" - 1, &a->word, err);
-    return rc;
+    static const char word[] = "[" PRETOKENIZER_WORDS "]";
+    return rc || !single ? rc : pattern_regex(word, sizeof word - 1, &a->word, err);
 }
 
 int added_load(json_t *list, const vocab *words, const normalizer *n, added **out, graft_error *err) {
@@ -104,14 +105,11 @@ int added_load(json_t *list, const vocab *words, const normalizer *n, added **ou
     added *const a = mem_new(1, sizeof *a);
     workspace w = {0};
     const int rc = load(a, list, words, n, &w, err);
-    workspace_free(&w);
+    text_workspace_free(&w);
     if (rc) {
         added_free(a);
         return rc;
     }
-    a->by_id = mem_new((size_t)a->ids + 1, sizeof *a->by_id);
-    for (int64_t i = 0; i < a->count; i++)
-        a->by_id[a->items[i].id] = (int32_t)i + 1;
     *out = a;
     return 0;
 }
@@ -119,6 +117,7 @@ int added_load(json_t *list, const vocab *words, const normalizer *n, added **ou
 void added_free(added *a) {
     if (!a) return;
     free(a->items);
+    free(a->shown);
     free(a->by_id);
     strmap_free(&a->by_content);
     arena_free(&a->texts);
@@ -143,6 +142,16 @@ const tokenizer_added *added_find(const added *a, const char *content, int64_t l
 
 const tokenizer_added *added_of_id(const added *a, int32_t id) {
     return id >= 0 && id < a->ids && a->by_id[id] ? &a->items[a->by_id[id] - 1] : NULL;
+}
+
+const char *added_shown(const added *a, int32_t id, int64_t *length, int *dropped) {
+    const tokenizer_added *const item = added_of_id(a, id);
+    if (!item) return NULL;
+    const shown *const s = &a->shown[item - a->items];
+    const tokenizer_added *const same = added_find(a, s->text, s->length);
+    *length = s->length;
+    *dropped = same && same->special;
+    return s->text;
 }
 
 int64_t added_ids(const added *a) {

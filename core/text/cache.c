@@ -22,7 +22,7 @@ static struct cache_slot *slot_of(const cache *c, const char *word, int64_t leng
     return &c->slots[at];
 }
 
-const word_token *cache_find(const cache *c, const char *word, int64_t length, int64_t *count) {
+const word_token *word_cache_find(const cache *c, const char *word, int64_t length, int64_t *count) {
     if (!c->slots) return NULL;
     const struct cache_slot *const s = slot_of(c, word, length, hash_bytes(word, length));
     if (!s->used) return NULL;
@@ -30,7 +30,7 @@ const word_token *cache_find(const cache *c, const char *word, int64_t length, i
     return c->tokens + s->tokens;
 }
 
-void cache_put(cache *c, const char *word, int64_t length, const word_token *tokens, int64_t count) {
+void word_cache_put(cache *c, const char *word, int64_t length, const word_token *tokens, int64_t count) {
     if (!c->slots) c->slots = mem_new(SLOTS, sizeof *c->slots);
     if (2 * c->used >= SLOTS) {
         memset(c->slots, 0, SLOTS * sizeof *c->slots);
@@ -51,7 +51,7 @@ void cache_put(cache *c, const char *word, int64_t length, const word_token *tok
     if (!c->tokens) c->tokens = mem_new(1, sizeof *c->tokens); /* a first word without tokens is there all the same */
 }
 
-void cache_free(cache *c) {
+void word_cache_free(cache *c) {
     free(c->slots);
     free(c->keys);
     free(c->tokens);

@@ -15,11 +15,11 @@ typedef struct {
     int64_t token_count, token_capacity;
 } cache;
 
-/* The tokens of a word, *count of them; NULL when it is not there. Valid until the next cache_put. */
-const word_token *cache_find(const cache *c, const char *word, int64_t length, int64_t *count);
+/* The tokens of a word, *count of them; NULL when it is not there. Valid until the next word_cache_put. */
+const word_token *word_cache_find(const cache *c, const char *word, int64_t length, int64_t *count);
 
 /* Keeps the tokens of a word that is not there. When the cache is full it starts anew. */
-void cache_put(cache *c, const char *word, int64_t length, const word_token *tokens, int64_t count);
-void cache_free(cache *c);
+void word_cache_put(cache *c, const char *word, int64_t length, const word_token *tokens, int64_t count);
+void word_cache_free(cache *c);
 
 #endif

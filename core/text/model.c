@@ -26,7 +26,7 @@ void model_scratch_free(model_scratch *s) {
     *s = (model_scratch){0};
 }
 
-int model_load(json_t *node, model **out, graft_error *err) {
+int token_model_load(json_t *node, model **out, graft_error *err) {
     const char *type;
     *out = NULL;
     if (!json_is_object(node)) return fail(err, GRAFT_FAILED, "it has no object \"model\"");
@@ -41,13 +41,13 @@ int model_load(json_t *node, model **out, graft_error *err) {
     else
         rc = component_unknown("model", type, "BPE and Unigram", err);
     if (rc)
-        model_free(m);
+        token_model_free(m);
     else
         *out = m;
     return rc;
 }
 
-void model_free(model *m) {
+void token_model_free(model *m) {
     if (!m) return;
     bpe_free(m->bpe);
     unigram_free(m->unigram);
@@ -55,17 +55,17 @@ void model_free(model *m) {
     free(m);
 }
 
-const vocab *model_vocab(const model *m) {
+const vocab *token_model_vocab(const model *m) {
     return &m->words;
 }
 
-int model_encode(const model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
+int token_model_encode(const model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
                  graft_error *err) {
     if (!length) return 0;
     return m->bpe ? bpe_encode(m->bpe, s, word, length, out, err)
                   : unigram_encode(m->unigram, s, word, length, out, err);
 }
 
-int64_t model_cut(const model *m, const char *word, int64_t begin, int64_t length) {
+int64_t token_model_cut(const model *m, const char *word, int64_t begin, int64_t length) {
     return m->bpe && !bpe_looks_up_words(m->bpe) ? bpe_cut(m->bpe, word, begin, length) : length;
 }

@@ -29,16 +29,16 @@ void model_scratch_free(model_scratch *s);
 
 typedef struct model model; /* read-only once loaded */
 
-int model_load(json_t *node, model **out, graft_error *err);
-void model_free(model *m);
-const vocab *model_vocab(const model *m);
+int token_model_load(json_t *node, model **out, graft_error *err);
+void token_model_free(model *m);
+const vocab *token_model_vocab(const model *m);
 
 /* Adds the tokens of a word to `out`, their ranges counted from the begin of the word. */
-int model_encode(const model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
+int token_model_encode(const model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
                  graft_error *err);
 
 /* Where the word may be cut so that its parts, encoded apart, give the tokens of the whole: an end > begin, `length` when
  * it may not be cut. Not for models that look the whole word up first. */
-int64_t model_cut(const model *m, const char *word, int64_t begin, int64_t length);
+int64_t token_model_cut(const model *m, const char *word, int64_t begin, int64_t length);
 
 #endif

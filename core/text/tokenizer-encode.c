@@ -26,9 +26,9 @@ struct tokenizer_state {
 
 static void free_state(struct tokenizer_state *s) {
     if (!s) return;
-    workspace_free(&s->work);
+    text_workspace_free(&s->work);
     model_scratch_free(&s->model);
-    cache_free(&s->cache);
+    word_cache_free(&s->cache);
     free(s->word.items);
     strbuf_free(&s->mapped);
     free(s->sources);
@@ -69,7 +69,7 @@ static int encode_bytes(const tokenizer *t, struct tokenizer_state *s, const cha
             s->sources[s->mapped.length + (size_t)k] = (int32_t)i;
         strbuf_add(&s->mapped, character, (size_t)size);
     }
-    const int rc = model_encode(t->model, &s->model, s->mapped.text, (int64_t)s->mapped.length, &s->word, err);
+    const int rc = token_model_encode(t->model, &s->model, s->mapped.text, (int64_t)s->mapped.length, &s->word, err);
     for (int64_t i = 0; i < s->word.count; i++) {
         word_token *const w = &s->word.items[i];
         w->begin = s->sources[w->begin];
@@ -84,14 +84,14 @@ static int encode_word(const tokenizer *t, struct tokenizer_state *s, const view
     const char *const word = v->bytes + begin;
     const int64_t length = end - begin;
     int64_t count = 0;
-    const word_token *tokens = length <= CACHE_WORD ? cache_find(&s->cache, word, length, &count) : NULL;
+    const word_token *tokens = length <= CACHE_WORD ? word_cache_find(&s->cache, word, length, &count) : NULL;
     if (!tokens) {
         s->word.count = 0;
         const int rc = t->maps_bytes ? encode_bytes(t, s, word, length, err)
-                                     : model_encode(t->model, &s->model, word, length, &s->word, err);
+                                     : token_model_encode(t->model, &s->model, word, length, &s->word, err);
         if (rc) return rc;
         tokens = s->word.items, count = s->word.count;
-        if (length <= CACHE_WORD) cache_put(&s->cache, word, length, tokens, count);
+        if (length <= CACHE_WORD) word_cache_put(&s->cache, word, length, tokens, count);
     }
     for (int64_t i = 0; i < count; i++) {
         const span from = view_span(v, begin + tokens[i].begin, begin + tokens[i].end);
@@ -111,7 +111,7 @@ static int encode_plain(const tokenizer *t, struct tokenizer_state *s, view v, g
             continue;
         }
         for (int64_t begin = p.begin, end; !rc && begin < p.end; begin = end) {
-            end = p.begin + model_cut(t->model, v.bytes + p.begin, begin - p.begin, p.end - p.begin);
+            end = p.begin + token_model_cut(t->model, v.bytes + p.begin, begin - p.begin, p.end - p.begin);
             rc = encode_word(t, s, &v, begin, end, err);
         }
     }
@@ -212,7 +212,7 @@ int tokenizer_encode(const tokenizer *t, const char *text, int64_t length, int a
     s->tokens.count = 0;
     const int rc = encode_text(t, s, v, err);
     if (rc) return rc;
-    postprocessor_run(t->postprocessor, model_vocab(t->model), v.bytes, add_special, &s->tokens, &s->other);
+    postprocessor_run(t->postprocessor, token_model_vocab(t->model), v.bytes, add_special, &s->tokens, &s->other);
     write_tokens(&s->tokens, valid ? NULL : &s->repaired, e);
     return 0;
 }

@@ -17,9 +17,9 @@ static int load_parts(tokenizer *t, json_t *root, graft_error *err) {
     if (!rc) rc = pretokenizer_load(json_object_get(root, "pre_tokenizer"), &t->pretokenizer, err);
     if (!rc) rc = postprocessor_load(json_object_get(root, "post_processor"), &t->postprocessor, err);
     if (!rc) rc = decoder_load(json_object_get(root, "decoder"), &t->decoder, err);
-    if (!rc) rc = model_load(json_object_get(root, "model"), &t->model, err);
+    if (!rc) rc = token_model_load(json_object_get(root, "model"), &t->model, err);
     if (!rc)
-        rc = added_load(json_object_get(root, "added_tokens"), model_vocab(t->model), t->normalizer, &t->added, err);
+        rc = added_load(json_object_get(root, "added_tokens"), token_model_vocab(t->model), t->normalizer, &t->added, err);
     return rc;
 }
 
@@ -59,25 +59,25 @@ void tokenizer_free(tokenizer *t) {
     pretokenizer_free(t->pretokenizer);
     postprocessor_free(t->postprocessor);
     decoder_free(t->decoder);
-    model_free(t->model);
+    token_model_free(t->model);
     added_free(t->added);
     free(t);
 }
 
 int64_t tokenizer_vocab_size(const tokenizer *t) {
-    int64_t size = model_vocab(t->model)->count;
+    int64_t size = token_model_vocab(t->model)->count;
     if (added_ids(t->added) > size) size = added_ids(t->added);
     return postprocessor_ids(t->postprocessor) > size ? postprocessor_ids(t->postprocessor) : size;
 }
 
 int32_t tokenizer_id(const tokenizer *t, const char *token, int64_t length) {
     const tokenizer_added *const a = added_find(t->added, token, length);
-    return a ? a->id : vocab_find(model_vocab(t->model), token, length);
+    return a ? a->id : vocab_find(token_model_vocab(t->model), token, length);
 }
 
 const char *tokenizer_token(const tokenizer *t, int32_t id, int64_t *length) {
     const tokenizer_added *const a = added_of_id(t->added, id);
-    if (!a) return vocab_text(model_vocab(t->model), id, length);
+    if (!a) return vocab_text(token_model_vocab(t->model), id, length);
     if (length) *length = a->length;
     return a->content;
 }
@@ -111,8 +111,10 @@ tokenizer_stream *tokenizer_stream_new(const tokenizer *t, int skip_special) {
 
 int tokenizer_stream_push(tokenizer_stream *s, int32_t id, strbuf *out, graft_error *err) {
     int64_t length;
-    const char *const token = tokenizer_token(s->tokenizer, id, &length);
-    if (!token || (s->skip_special && tokenizer_is_special(s->tokenizer, id))) return 0;
+    int dropped = 0;
+    const char *token = added_shown(s->tokenizer->added, id, &length, &dropped);
+    if (!token) token = vocab_text(token_model_vocab(s->tokenizer->model), id, &length);
+    if (!token || (s->skip_special && dropped)) return 0;
     return decoding_push(s->decoding, token, length, out, err);
 }
 

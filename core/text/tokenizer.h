@@ -29,7 +29,8 @@ int32_t tokenizer_id(const tokenizer *t, const char *token, int64_t length);
  * NULL for an id without a token. `length` may be NULL. */
 const char *tokenizer_token(const tokenizer *t, int32_t id, int64_t *length);
 
-/* 1 when decoding with skip_special drops this id. */
+/* Whether the file calls the token special. Decoding with skip_special drops it, except (as in the reference) a token that
+ * is looked for in normalized text and whose normalized form is not the content of a special token. */
 int tokenizer_is_special(const tokenizer *t, int32_t id);
 
 typedef struct {

@@ -2,7 +2,7 @@
 #include "text/workspace.h"
 #include <stdlib.h>
 
-void workspace_free(workspace *w) {
+void text_workspace_free(workspace *w) {
     pattern_scratch_free(&w->search);
     normalform_scratch_free(&w->forms);
     for (int i = 0; i < 2; i++) {

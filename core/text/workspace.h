@@ -11,6 +11,6 @@ typedef struct {
     aligned normalized[2], pretokenized[2]; /* each step reads one and writes the other */
     pieces cut[2];
 } workspace;
-void workspace_free(workspace *w);
+void text_workspace_free(workspace *w);
 
 #endif
