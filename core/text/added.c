@@ -42,7 +42,7 @@ static int read_item(const json_t *node, size_t index, tokenizer_added *out, int
 }
 
 /* The item of this content, new or the one that is there: its flags become the last ones given, special stays. */
-static int put_item(added *a, tokenizer_added item, int64_t stated, const vocab *words, graft_error *err) {
+static int put_item(added *a, tokenizer_added item, const vocab *words, graft_error *err) {
     int64_t index;
     if (strmap_get(&a->by_content, item.content, (size_t)item.length, &index)) {
         tokenizer_added *const old = &a->items[index];
@@ -58,9 +58,6 @@ static int put_item(added *a, tokenizer_added item, int64_t stated, const vocab 
         if (next >= VOCAB_IDS) return fail(err, GRAFT_FAILED, "there are more than %d tokens", VOCAB_IDS);
         item.id = (int32_t)next;
     }
-    if (stated >= 0 && stated != item.id)
-        log_warn("the added token \"%s\" has the id %d, not %lld as the tokenizer file says", item.content, item.id,
-                 (long long)stated);
     if (item.id >= a->ids) a->ids = item.id + 1;
     item.content = arena_copy(&a->texts, item.content, (size_t)item.length);
     strmap_put(&a->by_content, item.content, (size_t)item.length, a->count);
@@ -70,7 +67,7 @@ static int put_item(added *a, tokenizer_added item, int64_t stated, const vocab 
 }
 
 /* The string that is looked for and shown: of equal ones the first is found. */
-static int add_string(added *a, int64_t index, const normalizer *n, workspace *w, graft_error *err) {
+static int add_string(added *a, int64_t index, const normalizer *n, text_workspace *w, graft_error *err) {
     const tokenizer_added *const item = &a->items[index];
     view v = {item->content, NULL, item->length, 0};
     const int rc = item->normalized ? normalizer_run(n, w, &v, err) : 0;
@@ -79,13 +76,19 @@ static int add_string(added *a, int64_t index, const normalizer *n, workspace *w
     return v.length ? trie_add(&a->tries[item->normalized], v.bytes, v.length, (int32_t)index, err) : 0;
 }
 
-static int load(added *a, json_t *list, const vocab *words, const normalizer *n, workspace *w, graft_error *err) {
-    int rc = 0, single = 0;
+static int load(added *a, json_t *list, const vocab *words, const normalizer *n, text_workspace *w, graft_error *err) {
+    int rc = 0, single = 0, warned = 0;
     for (size_t i = 0; !rc && i < json_array_size(list); i++) {
         tokenizer_added item;
         int64_t stated;
         rc = read_item(json_array_get(list, i), i, &item, &stated, err);
-        if (!rc && item.length) rc = put_item(a, item, stated, words, err);
+        if (!rc && item.length) rc = put_item(a, item, words, err);
+        if (rc || !item.length || warned || stated < 0) continue;
+        const int32_t id = added_find(a, item.content, item.length)->id;
+        warned = id != stated;
+        if (warned)
+            log_warn("the added token \"%s\" has the id %d, not %lld as the tokenizer file says", item.content, id,
+                     (long long)stated);
     }
     a->shown = mem_new((size_t)a->count + 1, sizeof *a->shown);
     a->by_id = mem_new((size_t)a->ids + 1, sizeof *a->by_id);
@@ -103,7 +106,7 @@ int added_load(json_t *list, const vocab *words, const normalizer *n, added **ou
     if (list && !json_is_null(list) && !json_is_array(list))
         return fail(err, GRAFT_FAILED, "\"added_tokens\" is not a list");
     added *const a = mem_new(1, sizeof *a);
-    workspace w = {0};
+    text_workspace w = {0};
     const int rc = load(a, list, words, n, &w, err);
     text_workspace_free(&w);
     if (rc) {

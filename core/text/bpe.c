@@ -388,7 +388,7 @@ int bpe_encode(const bpe *b, model_scratch *s, const char *word, int64_t length,
             return 0;
         }
     }
-    int64_t place = 0; /* dropped characters take no place: offsets are those of the reference */
+    int64_t place = 0; /* dropped characters take no place, the bytes of an affix do: as in the reference */
     for (int64_t begin = 0, end; begin < length; begin = end) {
         end = bpe_cut(b, word, begin, length);
         const int rc = start_symbols(b, s, word, begin, end, length, err);
@@ -396,8 +396,9 @@ int bpe_encode(const bpe *b, model_scratch *s, const char *word, int64_t length,
         if (!s->symbol_count) continue;
         merge_symbols(b, s);
         for (int32_t i = 0; i >= 0; i = s->symbols[i].next) {
-            word_tokens_add(out, s->symbols[i].id, place, place + s->symbols[i].length);
+            const int64_t from = place < length ? place : length - 1;
             place += s->symbols[i].length;
+            word_tokens_add(out, s->symbols[i].id, from, place < length ? place : length);
         }
     }
     return 0;

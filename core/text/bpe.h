@@ -4,7 +4,7 @@
  * until no pair has a rank. A heap of candidate pairs makes that O(n log n): words can be whole texts. */
 #ifndef GRAFT_TEXT_BPE_H
 #define GRAFT_TEXT_BPE_H
-#include "text/model.h"
+#include "text/token-model.h"
 
 typedef struct bpe bpe;
 

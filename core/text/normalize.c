@@ -167,7 +167,7 @@ static int strip(const step *s, const view *v, aligned *out) {
     return 1;
 }
 
-int normalizer_run(const normalizer *n, workspace *w, view *v, graft_error *err) {
+int normalizer_run(const normalizer *n, text_workspace *w, view *v, graft_error *err) {
     const int64_t most = GROWTH * v->length + SLACK;
     int which = 0;
     for (int64_t i = 0; i < n->count; i++) {

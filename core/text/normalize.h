@@ -5,7 +5,7 @@
 #define GRAFT_TEXT_NORMALIZE_H
 #include "base/error.h"
 #include "base/json.h"
-#include "text/workspace.h"
+#include "text/text-workspace.h"
 
 typedef struct normalizer normalizer; /* read-only once loaded */
 
@@ -13,6 +13,6 @@ int normalizer_load(json_t *node, normalizer **out, graft_error *err); /* null g
 void normalizer_free(normalizer *n);
 
 /* Replaces *v by its normalized text, held by w until the next run. */
-int normalizer_run(const normalizer *n, workspace *w, view *v, graft_error *err);
+int normalizer_run(const normalizer *n, text_workspace *w, view *v, graft_error *err);
 
 #endif

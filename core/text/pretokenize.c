@@ -271,7 +271,7 @@ static void map(const view *v, const pieces *in, aligned *to, pieces *out) {
     }
 }
 
-int pretokenizer_run(const pretokenizer *p, workspace *w, view *v, const pieces **cut, graft_error *err) {
+int pretokenizer_run(const pretokenizer *p, text_workspace *w, view *v, const pieces **cut, graft_error *err) {
     const int64_t most = 16 * v->length + (1 << 20); /* ByteLevel inside ByteLevel doubles the text */
     int which = 0, text = 0;
     w->cut[0].count = 0;

@@ -6,8 +6,8 @@
 #define GRAFT_TEXT_PRETOKENIZE_H
 #include "base/error.h"
 #include "base/json.h"
+#include "text/text-workspace.h"
 #include "text/utf8.h"
-#include "text/workspace.h"
 
 /* The inside of a class: word characters of the reference's language. Joiners count, other numbers do not. */
 #define PRETOKENIZER_WORDS                                                                                             \
@@ -24,7 +24,7 @@ void pretokenizer_free(pretokenizer *p);
 int pretokenizer_leave_bytes(pretokenizer *p);
 
 /* Replaces *v by the text it is cut from and sets *cut to its pieces, both held by w until the next run. */
-int pretokenizer_run(const pretokenizer *p, workspace *w, view *v, const pieces **cut, graft_error *err);
+int pretokenizer_run(const pretokenizer *p, text_workspace *w, view *v, const pieces **cut, graft_error *err);
 
 /* The byte that a character stands for in byte-level vocabularies, -1 for a character that stands for none. */
 int pretokenizer_byte_of(uint32_t code);

@@ -1,7 +1,7 @@
 /* tokenizer-encode — text to ids: the steps that tokenizer.h names, one function each. */
-#include "text/cache.h"
 #include "text/tokenizer-private.h"
 #include "text/utf8.h"
+#include "text/word-cache.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,9 +10,9 @@ enum { TEXT_MOST = 512 << 20 };
 
 struct tokenizer_state {
     const tokenizer *owner;
-    workspace work;
+    text_workspace work;
     model_scratch model;
-    cache cache;
+    word_cache cache;
     word_tokens word; /* of the word being encoded */
     strbuf mapped;    /* the word in byte characters, */
     int32_t *sources; /* and the byte of the word for each of its bytes */

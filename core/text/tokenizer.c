@@ -19,7 +19,8 @@ static int load_parts(tokenizer *t, json_t *root, graft_error *err) {
     if (!rc) rc = decoder_load(json_object_get(root, "decoder"), &t->decoder, err);
     if (!rc) rc = token_model_load(json_object_get(root, "model"), &t->model, err);
     if (!rc)
-        rc = added_load(json_object_get(root, "added_tokens"), token_model_vocab(t->model), t->normalizer, &t->added, err);
+        rc = added_load(json_object_get(root, "added_tokens"), token_model_vocab(t->model), t->normalizer, &t->added,
+                        err);
     return rc;
 }
 

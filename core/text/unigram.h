@@ -3,7 +3,7 @@
  * The tokens of a word are the pieces that cover it with the largest sum of scores. */
 #ifndef GRAFT_TEXT_UNIGRAM_H
 #define GRAFT_TEXT_UNIGRAM_H
-#include "text/model.h"
+#include "text/token-model.h"
 
 typedef struct unigram unigram;
 

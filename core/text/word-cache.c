@@ -1,5 +1,5 @@
-/* cache — see cache.h. */
-#include "text/cache.h"
+/* word-cache — see word-cache.h. */
+#include "text/word-cache.h"
 #include "text/hash.h"
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@ struct cache_slot {
     uint32_t used;
 };
 
-static struct cache_slot *slot_of(const cache *c, const char *word, int64_t length, uint64_t hash) {
+static struct cache_slot *slot_of(const word_cache *c, const char *word, int64_t length, uint64_t hash) {
     uint64_t at = hash & (SLOTS - 1);
     for (; c->slots[at].used; at = (at + 1) & (SLOTS - 1)) {
         const struct cache_slot *const s = &c->slots[at];
@@ -22,7 +22,7 @@ static struct cache_slot *slot_of(const cache *c, const char *word, int64_t leng
     return &c->slots[at];
 }
 
-const word_token *word_cache_find(const cache *c, const char *word, int64_t length, int64_t *count) {
+const word_token *word_cache_find(const word_cache *c, const char *word, int64_t length, int64_t *count) {
     if (!c->slots) return NULL;
     const struct cache_slot *const s = slot_of(c, word, length, hash_bytes(word, length));
     if (!s->used) return NULL;
@@ -30,7 +30,7 @@ const word_token *word_cache_find(const cache *c, const char *word, int64_t leng
     return c->tokens + s->tokens;
 }
 
-void word_cache_put(cache *c, const char *word, int64_t length, const word_token *tokens, int64_t count) {
+void word_cache_put(word_cache *c, const char *word, int64_t length, const word_token *tokens, int64_t count) {
     if (!c->slots) c->slots = mem_new(SLOTS, sizeof *c->slots);
     if (2 * c->used >= SLOTS) {
         memset(c->slots, 0, SLOTS * sizeof *c->slots);
@@ -51,9 +51,9 @@ void word_cache_put(cache *c, const char *word, int64_t length, const word_token
     if (!c->tokens) c->tokens = mem_new(1, sizeof *c->tokens); /* a first word without tokens is there all the same */
 }
 
-void word_cache_free(cache *c) {
+void word_cache_free(word_cache *c) {
     free(c->slots);
     free(c->keys);
     free(c->tokens);
-    *c = (cache){0};
+    *c = (word_cache){0};
 }

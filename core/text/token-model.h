@@ -1,6 +1,6 @@
-/* model — the model of tokenizer.json: what turns one piece of text into tokens. Types: BPE, Unigram. */
-#ifndef GRAFT_TEXT_MODEL_H
-#define GRAFT_TEXT_MODEL_H
+/* token-model — the model of tokenizer.json: what turns one piece of text into tokens. Types: BPE, Unigram. */
+#ifndef GRAFT_TEXT_TOKEN_MODEL_H
+#define GRAFT_TEXT_TOKEN_MODEL_H
 #include "base/error.h"
 #include "base/json.h"
 #include "text/vocab.h"
@@ -27,18 +27,18 @@ typedef struct {
 } model_scratch;
 void model_scratch_free(model_scratch *s);
 
-typedef struct model model; /* read-only once loaded */
+typedef struct token_model token_model; /* read-only once loaded */
 
-int token_model_load(json_t *node, model **out, graft_error *err);
-void token_model_free(model *m);
-const vocab *token_model_vocab(const model *m);
+int token_model_load(json_t *node, token_model **out, graft_error *err);
+void token_model_free(token_model *m);
+const vocab *token_model_vocab(const token_model *m);
 
 /* Adds the tokens of a word to `out`, their ranges counted from the begin of the word. */
-int token_model_encode(const model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
-                 graft_error *err);
+int token_model_encode(const token_model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
+                       graft_error *err);
 
 /* Where the word may be cut so that its parts, encoded apart, give the tokens of the whole: an end > begin, `length` when
  * it may not be cut. Not for models that look the whole word up first. */
-int64_t token_model_cut(const model *m, const char *word, int64_t begin, int64_t length);
+int64_t token_model_cut(const token_model *m, const char *word, int64_t begin, int64_t length);
 
 #endif

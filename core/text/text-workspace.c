@@ -1,8 +1,8 @@
-/* workspace — see workspace.h. */
-#include "text/workspace.h"
+/* text-workspace — see text-workspace.h. */
+#include "text/text-workspace.h"
 #include <stdlib.h>
 
-void text_workspace_free(workspace *w) {
+void text_workspace_free(text_workspace *w) {
     pattern_scratch_free(&w->search);
     normalform_scratch_free(&w->forms);
     for (int i = 0; i < 2; i++) {
@@ -10,5 +10,5 @@ void text_workspace_free(workspace *w) {
         aligned_free(&w->pretokenized[i]);
         free(w->cut[i].items);
     }
-    *w = (workspace){0};
+    *w = (text_workspace){0};
 }

@@ -1,12 +1,12 @@
-/* model — see model.h. */
-#include "text/model.h"
+/* token-model — see token-model.h. */
+#include "text/token-model.h"
 #include "text/bpe.h"
 #include "text/component.h"
 #include "text/unigram.h"
 #include <stdlib.h>
 #include <string.h>
 
-struct model {
+struct token_model {
     vocab words;
     bpe *bpe; /* one of the two */
     unigram *unigram;
@@ -26,14 +26,14 @@ void model_scratch_free(model_scratch *s) {
     *s = (model_scratch){0};
 }
 
-int token_model_load(json_t *node, model **out, graft_error *err) {
+int token_model_load(json_t *node, token_model **out, graft_error *err) {
     const char *type;
     *out = NULL;
     if (!json_is_object(node)) return fail(err, GRAFT_FAILED, "it has no object \"model\"");
     int rc = json_get_text(node, "the model", "type", NULL, &type, err);
     if (rc) return rc;
     if (!type) type = json_object_get(node, "merges") ? "BPE" : "Unigram"; /* old files leave it out */
-    model *const m = mem_new(1, sizeof *m);
+    token_model *const m = mem_new(1, sizeof *m);
     if (strcmp(type, "BPE") == 0)
         rc = bpe_load(node, &m->words, &m->bpe, err);
     else if (strcmp(type, "Unigram") == 0)
@@ -47,7 +47,7 @@ int token_model_load(json_t *node, model **out, graft_error *err) {
     return rc;
 }
 
-void token_model_free(model *m) {
+void token_model_free(token_model *m) {
     if (!m) return;
     bpe_free(m->bpe);
     unigram_free(m->unigram);
@@ -55,17 +55,17 @@ void token_model_free(model *m) {
     free(m);
 }
 
-const vocab *token_model_vocab(const model *m) {
+const vocab *token_model_vocab(const token_model *m) {
     return &m->words;
 }
 
-int token_model_encode(const model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
-                 graft_error *err) {
+int token_model_encode(const token_model *m, model_scratch *s, const char *word, int64_t length, word_tokens *out,
+                       graft_error *err) {
     if (!length) return 0;
     return m->bpe ? bpe_encode(m->bpe, s, word, length, out, err)
                   : unigram_encode(m->unigram, s, word, length, out, err);
 }
 
-int64_t token_model_cut(const model *m, const char *word, int64_t begin, int64_t length) {
+int64_t token_model_cut(const token_model *m, const char *word, int64_t begin, int64_t length) {
     return m->bpe && !bpe_looks_up_words(m->bpe) ? bpe_cut(m->bpe, word, begin, length) : length;
 }
