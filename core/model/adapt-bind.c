@@ -312,12 +312,22 @@ static void param_of_tensor(adapt_param *p, int32_t spec, base_tensor *t, const 
     p->count = p->rows * p->cols;
 }
 
-/* Trains a base tensor once, under the first name given; a tied half that is asked for alone gets its own numbers. */
+/* Trains a base tensor once, under the first name given. */
 static void train_tensor(adapt *a, int32_t spec, base_tensor *t, const char *name, int32_t *capacity) {
     if (t->trained) return;
     t->trained = 1;
-    t->tied_to = -1;
     param_of_tensor(new_param(&a->params, &a->param_count, capacity), spec, t, name);
+}
+
+/* Of a tied pair (embedding and head, the only one in these families) the half that is not `t`; NULL: t is not tied. */
+static base_tensor *other_half(const adapt *a, const base_tensor *t) {
+    for (int32_t p = 0; t->layer < 0 && p < a->point_count; p++) {
+        base_tensor *other = a->points[p].kinds & GRAFT_TENSOR ? a->points[p].tensor : NULL;
+        if (other && other != t && other->layer < 0 && other->out == t->out && other->in == t->in &&
+            (other->tied_to >= 0 || t->tied_to >= 0))
+            return other;
+    }
+    return NULL;
 }
 
 static void list_slots(adapt *a, int32_t spec, instance *i, int32_t *params, int32_t *buffers) {
@@ -328,8 +338,8 @@ static void list_slots(adapt *a, int32_t spec, instance *i, int32_t *params, int
         const char *file = i->site.onehot && d->file_onehot ? d->file_onehot : d->file;
         if (d->role == GRAFT_ALIAS && a->points[i->point].tensor) {
             base_tensor *tensor = a->points[i->point].tensor;
-            if (tensor->tied_to < 0)
-                train_tensor(a, spec, tensor, d->file ? file_name(a, i, d->file) : tensor->name, params);
+            if (tensor->tied_to >= 0) tensor = other_half(a, tensor); /* the pair is one parameter */
+            train_tensor(a, spec, tensor, d->file ? file_name(a, i, d->file) : tensor->name, params);
             continue;
         }
         if ((d->role != GRAFT_PARAM && d->role != GRAFT_BUFFER) || d->values || state->count == 0) continue;
@@ -358,6 +368,9 @@ static int list_extras(adapt *a, int32_t spec, int32_t *capacity, graft_error *e
             if (!(a->points[p].kinds & GRAFT_TENSOR) || !targets_module(t->in.modules_to_save[m], tensor->module))
                 continue;
             found = 1;
+            base_tensor *other = other_half(a, tensor);
+            if (other) /* keeps the numbers of the base when this half is trained alone */
+                other->tied_to = tensor->tied_to = -1;
             train_tensor(a, spec, tensor, arena_format(&a->names, "base_model.model.%s", tensor->name), capacity);
         }
         if (!found)
