@@ -1,0 +1,129 @@
+/* adapters — every adapter of the goldens that a technique here reads, through `graft probe`: logits, losses and every
+ * gradient as PEFT has them, within the tolerances of the case, on the reference and on the fast kernels. */
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "formats/safetensors.h"
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GOLDEN SHARED_DIR "/golden/adapters"
+
+static float *values_of(const safetensors *st, const char *name, int64_t *count) {
+    const tensor_info *t = safetensors_find(st, name);
+    cr_assert(t, "%s has no %s", safetensors_name(st), name);
+    float *values = mem_new((size_t)t->count + 1, sizeof *values);
+    graft_error err = {0};
+    cr_assert_eq(safetensors_read_as(st, t, values, F32, &err), 0, "%s", err.text);
+    *count = t->count;
+    return values;
+}
+
+static double number(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    cr_assert(json_is_number(value), "case.json has no %s", key);
+    return json_number_value(value);
+}
+
+/* Rows of padding are no reference. */
+static void check_logits(const char *name, const safetensors *got, const safetensors *want, double bound) {
+    int64_t n, m, rows, ahead;
+    float *mine = values_of(got, "logits", &n), *theirs = values_of(want, "logits", &m);
+    float *mask = values_of(want, "attention_mask", &rows);
+    cr_assert_eq(n, m, "%s: %lld logits, %lld in the case", name, (long long)n, (long long)m);
+    const tensor_info *shape = safetensors_find(want, "logits"), *of_mask = safetensors_find(want, "attention_mask");
+    ahead = shape->shape[1] - of_mask->shape[1]; /* virtual rows in front */
+    const int64_t vocab = shape->shape[2];
+    double worst = 0;
+    for (int64_t row = 0; row < n / vocab; row++) {
+        const int64_t b = row / shape->shape[1], t = row % shape->shape[1] - ahead;
+        if (t >= 0 && mask[b * of_mask->shape[1] + t] == 0) continue;
+        for (int64_t v = 0; v < vocab; v++)
+            worst = fmax(worst, fabs((double)mine[row * vocab + v] - (double)theirs[row * vocab + v]));
+    }
+    cr_expect_leq(worst, bound, "%s: logits differ by %g, allowed %g", name, worst, bound);
+    free(mine);
+    free(theirs);
+    free(mask);
+}
+
+static void check_gradients(const char *name, const safetensors *got, const safetensors *want, double bound) {
+    for (int64_t g = 0; g < safetensors_count(want); g++) {
+        const char *tensor = safetensors_at(want, g)->name;
+        char *mine = mem_format("grad.%s", tensor);
+        int64_t n, m;
+        float *a = values_of(got, mine, &n), *b = values_of(want, tensor, &m);
+        cr_assert_eq(n, m, "%s: %s has another size", name, tensor);
+        double apart = 0, norm = 0;
+        for (int64_t i = 0; i < n; i++) {
+            apart += pow((double)a[i] - (double)b[i], 2);
+            norm += pow((double)b[i], 2);
+        }
+        const double relative = sqrt(apart) / fmax(sqrt(norm), 1e-9);
+        cr_expect_leq(relative, bound, "%s: gradient of %s is off by %g, allowed %g", name, tensor, relative, bound);
+        free(a);
+        free(b);
+        free(mine);
+    }
+}
+
+static void check_case(const char *name, const char *device) {
+    graft_error err = {0};
+    json_t *meta = NULL;
+    char *folder = path_join(GOLDEN, name), *file = path_join(folder, "case.json");
+    if (!file_exists(file)) {
+        fprintf(stderr, "skipped: %s is not there\n", file);
+        cr_skip_test();
+    }
+    cr_assert_eq(json_read_file(file, 0, &meta, &err), 0, "%s", err.text);
+    const char *base = json_string_value(json_object_get(meta, "base"));
+    char *out = mem_format("%s/adapter-%s-%s-%d.safetensors", BINARY_DIR, name, device, (int)getpid());
+    char *line = mem_format(
+        "'%s/bin/graft' probe '%s/%s' --adapter '%s' --input '%s/case.safetensors' --output '%s' --grads "
+        "--device %s",
+        BINARY_DIR, strncmp(base, "_models", 7) == 0 ? GOLDEN : SHARED_DIR, base, folder, folder, out, device);
+    cr_assert_eq(system(line), 0, "%s", line);
+    char *in = path_join(folder, "case.safetensors"), *grads = path_join(folder, "grads.safetensors");
+    safetensors *got = NULL, *want = NULL, *want_grads = NULL;
+    cr_assert(!safetensors_open(out, &got, &err) && !safetensors_open(in, &want, &err) &&
+                  !safetensors_open(grads, &want_grads, &err),
+              "%s", err.text);
+    const json_t *bounds = json_object_get(meta, "tolerances");
+    check_logits(name, got, want, number(bounds, "logits_abs"));
+    check_gradients(name, got, want_grads, number(bounds, "grad_rel_l2_per_tensor"));
+    int64_t one;
+    float *loss = values_of(got, "loss", &one);
+    cr_expect_float_eq((double)*loss, number(meta, "loss"), number(bounds, "loss_abs"), "%s: loss %.9g", name,
+                       (double)*loss);
+    free(loss);
+    safetensors_close(got);
+    safetensors_close(want);
+    safetensors_close(want_grads);
+    unlink(out);
+    json_decref(meta);
+    char *const texts[] = {folder, file, out, line, in, grads};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        free(texts[i]);
+}
+
+#define CASE(test, name)                                                                                               \
+    Test(adapters, test) {                                                                                             \
+        check_case(name, "ref");                                                                                       \
+        check_case(name, "cpu");                                                                                       \
+    }
+
+CASE(lora_on_query_and_value, "lora-qv-r8")
+CASE(lora_on_every_linear, "lora-all-linear-r4")
+CASE(lora_of_gemma3, "lora-gemma3")
+CASE(lora_on_some_layers, "lora-layers-subset")
+CASE(lora_with_rank_and_alpha_patterns, "lora-patterns")
+CASE(lora_with_all_biases, "lora-bias-all")
+CASE(lora_with_biases_of_its_modules, "lora-bias-only")
+CASE(lora_of_the_embedding, "lora-embedding")
+CASE(lora_with_a_trained_embedding, "lora-save-embed")
+CASE(lora_with_a_trained_head, "lora-save-lm-head")
+CASE(rslora, "rslora-r16")
