@@ -1,14 +1,15 @@
 /* bnb — weights that bitsandbytes quantized: found in a set of tensors under a weight's name, checked, read, written.
  *
- * 4 bits (P.weight, P.weight.absmax, P.weight.quant_map, P.weight.quant_state.bitsandbytes__nf4 or __fp4, and with double
- * quantization P.weight.nested_absmax, P.weight.nested_quant_map):
- *   value = code[nibble]·absmax[i / block] in f32, rounded to `type`; the first element of a byte is its high nibble; blocks
- *   run over the flattened row-major weight.   absmax = nested_code[q]·nested_absmax[b / nested_block] + nested_offset.
+ * 4 bits (P.weight, P.weight.absmax, P.weight.quant_map, P.weight.quant_state.bitsandbytes__nf4 or __fp4, and with
+ * double quantization P.weight.nested_absmax, P.weight.nested_quant_map):
+ *   value = code[nibble]·absmax[i / block] in f32, rounded to `type`; the first element of a byte is its high nibble;
+ *   blocks run over the flattened row-major weight. With double quantization
+ *   absmax = nested_code[q]·nested_absmax[b / nested_block] + nested_offset.
  * 8 bits (P.weight I8, P.SCB, P.weight_format): value = (q·SCB[row])·(1/127).
  * Source: bitsandbytes functional.py (QuantState), nn/modules.py; specs/peft.md 1.3, 1.8, 1.10, 2.4, appendix C.
  *
- * What bitsandbytes would load silently (a wrong block size, shape or type, a map that is not the named type's, extra keys)
- * is refused with the name of the tensor and what was expected. Threads: as of the set. */
+ * What bitsandbytes would load silently (a wrong block size, shape or type, a map that is not the named type's, extra
+ * keys) is refused with the name of the tensor and what was expected. Threads: as of the set. */
 #ifndef GRAFT_FORMATS_BNB_H
 #define GRAFT_FORMATS_BNB_H
 #include "base/json.h"
@@ -34,7 +35,7 @@ typedef struct {
     const tensor_info *codes, *absmax, *nested_absmax;
 } bnb_weight;
 
-/* How the set stores the weight ("model.layers.0.mlp.up_proj.weight"): by its sibling tensors, as config.json may err. */
+/* How the set stores the weight "model.layers.0.mlp.up_proj.weight", by its sibling tensors: config.json may err. */
 bnb_kind bnb_find(const safetensors *st, const char *weight);
 
 /* Checks everything about a weight that bnb_find found, and reads its small tables. */
@@ -48,8 +49,8 @@ int bnb_read_scales(const safetensors *st, const bnb_weight *w, float *dst, graf
 int bnb_read_nested(const safetensors *st, const bnb_weight *w, uint8_t *codes, float *nested_absmax, graft_error *err);
 
 /* The tensors of a weight as bitsandbytes names them, for a safetensors file. The fields above describe it; scales,
- * nested_scales, codes ... are not needed. absmax: f32 (scales), or u8 when nested. Names and tables go to `memory`, the
- * three data pointers are borrowed. Returns how many of `list` are filled. */
+ * nested_scales, codes ... are not needed. absmax: f32 (scales), or u8 when nested. Names and tables go to `memory`,
+ * the three data pointers are borrowed. Returns how many of `list` are filled. */
 enum { BNB_TENSORS = 6 };
 int32_t bnb_tensors(const char *weight, const bnb_weight *w, const void *codes, const void *absmax,
                     const float *nested_absmax, arena *memory, tensor_out list[BNB_TENSORS]);

@@ -43,7 +43,7 @@ static int same_value(const char *key, const json_t *wanted, const json_t *found
     return json_equal(wanted, found);
 }
 
-/* 1 when the value is what the field wants. An absent value (NULL) stands at PEFT's default, unknown types have none. */
+/* 1 when the value is what the field wants. Absent (NULL) is PEFT's default; unknown types have none. */
 static int field_matches(const peft_config *c, const json_t *defaults, const graft_field *field, const json_t *value) {
     if (strcmp(field->value, "*") == 0) return 1;
     if (strcmp(field->key, "peft_type") == 0) return strcmp(field->value, c->type) == 0;

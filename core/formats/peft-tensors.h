@@ -5,12 +5,12 @@
 #include "formats/safetensors.h"
 
 /* The name of a tensor in the file, owned by the caller. `file` is what stands behind the module path ("lora_A.weight":
- * base_model.model.MODULE.lora_A.weight; a bias of a module that carries an adapter: "base_layer.bias"), or a whole name: when
- * it begins with "base_model.", when there is no module (""), or when it has a placeholder: {module} or {site}, {layer}, and
- * {name}, the adapter's name (AdapterHub). */
+ * base_model.model.MODULE.lora_A.weight; a bias of a module that carries an adapter: "base_layer.bias"), or a whole
+ * name: when it begins with "base_model.", when there is no module (""), or when it has a placeholder: {module} or
+ * {site}, {layer}, and {name}, the adapter's name (AdapterHub). */
 char *peft_tensor_name(const char *module, const char *file, int64_t layer, const char *name);
 
-/* One tensor an adapter needs. A shape is equal when it is but for extents of 1: PEFT stores a vector as (n), (n, 1), (1, n). */
+/* One tensor an adapter needs. Shapes are compared without extents of 1: PEFT stores vectors as (n), (n, 1), (1, n). */
 typedef struct {
     const char *name;
     int rank;
@@ -22,9 +22,9 @@ typedef struct {
 /* Opens FOLDER/adapter_model.safetensors (AdapterHub: adapter.safetensors). */
 int peft_tensors_open(const char *folder, safetensors **out, graft_error *err);
 
-/* Finds every tensor of the list. Missing, mis-shaped, foreign (in the file but not in the list), not floating-point, and
- * twice under two spellings are errors that name tensor, file, and what was expected; all of a kind are counted. Names that
- * kept the adapter's name ("lora_A.default.weight", "lm_head.modules_to_save.default.weight") are understood. */
+/* Finds every tensor of the list. Missing, mis-shaped, foreign (in the file but not in the list), not floating-point,
+ * and twice under two spellings are errors that name tensor, file, and what was expected; all of a kind are counted.
+ * Names that kept the adapter's name ("lora_A.default.weight", "lm_head.modules_to_save.default.weight") are known. */
 int peft_tensors_match(const safetensors *st, peft_tensor *list, int64_t count, graft_error *err);
 
 /* Reads one as f32; a value that is not finite is an error that names it. */

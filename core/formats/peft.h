@@ -1,9 +1,9 @@
 /* peft — adapter_config.json of Hugging Face PEFT (and of AdapterHub): read, applied to a technique's options, written.
  *
- * Which keys a technique has is not known here: its table of options (`file`) and fields says so. A key with a dot is a member
- * of an object: "loftq_config.loftq_iter". When a file is read each of its keys must be a field (and match), an option (and lie
- * within its bounds), a key of the core (below), empty (null, false, 0, "", [], {}), at PEFT's own default, or a dropout;
- * any other would change the result if it were left out, so it is refused by name.
+ * Which keys a technique has is not known here: its table of options (`file`) and fields says so. A key with a dot is
+ * a member of an object: "loftq_config.loftq_iter". When a file is read each of its keys must be a field (and match),
+ * an option (and lie within its bounds), a key of the core (below), empty (null, false, 0, "", [], {}), at PEFT's own
+ * default, or a dropout; any other would change the result if it were left out, so it is refused by name.
  * Source: PEFT 0.21, config.py and tuners/<type>/config.py; specs/peft.md 4.5, 4.6. */
 #ifndef GRAFT_FORMATS_PEFT_H
 #define GRAFT_FORMATS_PEFT_H
@@ -43,7 +43,7 @@ typedef struct {
     int32_t option_count, field_count;
 } peft_table;
 
-/* Reads FOLDER/adapter_config.json and checks the keys of the core. Released with peft_config_free, after an error too. */
+/* Reads FOLDER/adapter_config.json and checks the core's keys. Released with peft_config_free, after an error too. */
 int peft_config_read(const char *folder, peft_config *out, graft_error *err);
 void peft_config_free(peft_config *c);
 
@@ -55,9 +55,9 @@ int peft_config_suits(const peft_config *c, const peft_table *table);
 int peft_config_apply(const peft_config *c, const peft_table *table, void *into, uint8_t *given, arena *memory,
                       graft_error *err);
 
-/* Writes FOLDER/adapter_config.json as PEFT 0.21 does: every key that PEFT writes for this type, sorted, indented by 2, no
- * newline at the end. The type is the field peft_type of the table. Target names are sorted; patterns keep their order, which
- * decides. task_type "" is written as CAUSAL_LM. */
+/* Writes FOLDER/adapter_config.json as PEFT 0.21 does: every key that PEFT writes for this type, sorted, indented by
+ * 2, no newline at the end. The type is the field peft_type of the table. Target names are sorted; patterns keep
+ * their order, which decides. task_type "" is written as CAUSAL_LM. */
 int peft_config_write(const char *folder, const peft_config *c, const peft_table *table, const void *config,
                       graft_error *err);
 

@@ -3,13 +3,13 @@
  * Layout: u64 little-endian header length | JSON header | raw little-endian row-major data, no gaps.
  * Source: huggingface/safetensors, README and safetensors/src/tensor.rs.
  * The reader believes nothing: every name, type, shape and offset is checked against the file's size before anything is
- * allocated for it, and a file the reference library refuses is refused here, with file, tensor and numbers in the text.
+ * allocated for it, and a file the reference library refuses is refused, with file, tensor and numbers in the text.
  * It accepts what the reference accepts, except names given twice (the reference silently keeps the last), texts that
  * hold a NUL, and more than 8 dimensions.
  *
  * One `safetensors` is a set of tensors over one file (safetensors_open) or over the shards of a model folder
- * (weights_open); both are read by the same functions. Data is read with pread: nothing is mapped, nothing is cached, so
- * reads of one set may run in several threads at once. Opening and closing may not. */
+ * (weights_open); both are read by the same functions. Data is read with pread: nothing is mapped, nothing is cached,
+ * so reads of one set may run in several threads at once. Opening and closing may not. */
 #ifndef GRAFT_FORMATS_SAFETENSORS_H
 #define GRAFT_FORMATS_SAFETENSORS_H
 #include "base/dtype.h"
@@ -40,8 +40,8 @@ typedef struct {
 int safetensors_open(const char *path, safetensors **out, graft_error *err);
 
 /* Opens the weights of a model folder: FOLDER/model.safetensors, or the shards that FOLDER/model.safetensors.index.json
- * names (the index is used only when there is no single file, as the reference does). Every tensor of the index must lie
- * in the shard it names, no tensor may lie in two, none may be missing from the index, and a shard is a plain file name. */
+ * names (the index is used only when there is no single file, as the reference does). Every tensor of the index must
+ * lie in the shard it names, no tensor may lie in two or be missing from the index; a shard is a plain file name. */
 int weights_open(const char *folder, safetensors **out, graft_error *err);
 
 void safetensors_close(safetensors *st); /* NULL is allowed */
@@ -74,9 +74,9 @@ int safetensors_read_as(const safetensors *st, const tensor_info *info, void *ds
 /* "BF16 [3, 4]", for messages; owned by the caller. */
 char *tensor_describe(const tensor_info *info);
 
-/* Writing. The bytes are those of the reference library: tensors sorted by type (widest first, its enum's order), then by
- * name; compact JSON padded with spaces to a multiple of 8; notes sorted by key. The file appears under its name only at
- * safetensors_commit (base/file.h). */
+/* Writing. The bytes are those of the reference library: tensors sorted by type (widest first, its enum's order),
+ * then by name; compact JSON padded with spaces to a multiple of 8; notes sorted by key. The file appears under its
+ * name only at safetensors_commit (base/file.h). */
 typedef struct {
     const char *name;
     dtype dtype;
@@ -88,11 +88,11 @@ typedef struct {
 
 typedef struct safetensors_writer safetensors_writer;
 
-/* Writes the header for `count` tensors, given in any order; the list may go when this returns. A name given twice or not
- * UTF-8, an unknown type and a negative size are errors. */
+/* Writes the header for `count` tensors, given in any order; the list may go when this returns. A name given twice or
+ * not UTF-8, an unknown type and a negative size are errors. */
 int safetensors_create(const char *path, const tensor_out *list, int64_t count, const safetensors_note *notes,
                        int64_t note_count, safetensors_writer **out, graft_error *err);
-/* The tensor whose bytes come next, as its place in `list`; -1 when all bytes are there. Tensors without bytes are passed. */
+/* The tensor whose bytes come next, as its place in `list`; -1 when all bytes are there. Empty tensors are passed. */
 int64_t safetensors_next(const safetensors_writer *w);
 /* Adds bytes of that tensor; any number of calls per tensor, each within one tensor. */
 int safetensors_put(safetensors_writer *w, const void *bytes, int64_t count, graft_error *err);
@@ -105,8 +105,8 @@ int safetensors_write(const char *path, const tensor_out *list, int64_t count, c
 
 /* The weights of a model folder, as transformers saves them: model.safetensors, or, when the tensors have more than
  * shard_bytes, shards of at most that (filled in the order of the list; a larger tensor has one for itself) and
- * model.safetensors.index.json. Used like the writer above, on the whole list. Nothing appears before weights_commit, which
- * removes what an earlier single file or index would say against it; shards of other names are left alone. */
+ * model.safetensors.index.json. Used like the writer above, on the whole list. Nothing appears before weights_commit,
+ * which removes what an earlier single file or index would say against it; shards of other names are left alone. */
 typedef struct weights_writer weights_writer;
 int weights_create(const char *folder, const tensor_out *list, int64_t count, const safetensors_note *notes,
                    int64_t note_count, int64_t shard_bytes, weights_writer **out, graft_error *err);

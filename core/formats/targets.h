@@ -1,8 +1,8 @@
-/* targets — which modules of a model an adapter selects, by their names. One set of rules for INI files and PEFT folders.
+/* targets — which modules of a model an adapter selects, by their names: one set of rules for INI and PEFT files.
  *
- * Source: PEFT, tuners/tuners_utils.py (check_target_module_exists) and utils/other.py (get_pattern_key); specs/peft.md 4.5.
- * All functions are pure. A regular expression is Python's dialect as far as PCRE2 shares it; targets_check says in good time
- * that one is none, an invalid one selects nothing. */
+ * Source: PEFT, tuners/tuners_utils.py (check_target_module_exists) and utils/other.py (get_pattern_key).
+ * All functions are pure. A regular expression is Python's dialect as far as PCRE2 shares it; targets_check says in
+ * good time that one is none, an invalid one selects nothing. */
 #ifndef GRAFT_FORMATS_TARGETS_H
 #define GRAFT_FORMATS_TARGETS_H
 #include "base/error.h"
@@ -32,14 +32,14 @@ int targets_check_pattern(const char *pattern, const char *what, graft_error *er
 /* 1 when the module is selected. layer: its block, -1 outside; all_linear: 1 when `all-linear` means it. */
 int targets_select(const targets_list *list, const char *module, int64_t layer, int all_linear);
 
-/* 1 when `module` is the module to save called `saved`, or lies within it: "lm_head" takes "lm_head" and "x.lm_head.y". */
+/* 1 when `module` is the module to save called `saved`, or lies in it: "head" takes "head" and "x.head.y". */
 int targets_module(const char *saved, const char *module);
 
-/* rank_pattern and alpha_pattern: the first whose expression (.*\.)?(PATTERN)$ matches the module; -1 when none does. */
+/* rank_pattern and alpha_pattern: the first whose expression (.*\.)?(PATTERN)$ matches the module; -1: none. */
 int32_t targets_pattern(const char *const *patterns, int32_t count, const char *module);
 
-/* The shortest ends of names that select exactly `selected` among all modules of the model: what a PEFT file lists. `all`
- * holds the selected ones too. *out is sorted, without repetitions, and owned by `memory`. */
+/* The shortest ends of names that select exactly `selected` among all modules of the model: what a PEFT file lists.
+ * `all` holds the selected ones too. *out is sorted, without repetitions, and owned by `memory`. */
 void targets_shorten(const char *const *selected, int32_t count, const char *const *all, int32_t all_count,
                      arena *memory, const char ***out, int32_t *out_count);
 

@@ -1,5 +1,5 @@
 /* weights-write — a model folder's weights in one file or in shards with their index.
- * Source: huggingface_hub, serialization/_base.py (split_state_dict_into_shards_factory); transformers, modeling_utils.py. */
+ * Source: huggingface_hub, serialization/_base.py (split_state_dict_into_shards_factory). */
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/jsontext.h"

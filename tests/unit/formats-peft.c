@@ -1,5 +1,5 @@
-/* adapter_config.json: what PEFT wrote is read, applied and written again byte for byte; what would change the result is
- * refused by name. Goldens: PEFT 0.21.2. */
+/* adapter_config.json: what PEFT wrote is read, applied and written again byte for byte; what would change the result
+ * is refused by name. Goldens: PEFT 0.21.2. */
 #include "base/file.h"
 #include "formats/jsontext.h"
 #include "formats/peft-tensors.h"
