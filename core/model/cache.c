@@ -96,6 +96,10 @@ int64_t cache_length(const kv_cache *c) {
     return c->tokens;
 }
 
+int64_t cache_vocab(const kv_cache *c) {
+    return c->w->m->shape.vocab;
+}
+
 static void append(kernels *k, dtype type, char *to, const void *from, int64_t stride, int64_t rows, int64_t cols) {
     if (stride == cols)
         k->copy(k, to, from, rows * cols * dtype_bytes(type));

@@ -51,35 +51,36 @@ typedef struct {
     const int32_t *ids;       /* (rows)                                                                        */
     const int32_t *positions; /* (rows) position of each token, increasing within a document                   */
     int64_t documents;
-    const int64_t *start;     /* (documents + 1) first row of each document                                    */
-    const int32_t *targets;   /* (rows) the id each row should predict, already shifted; -1 = none             */
-    const float *weights;     /* (rows) weight of each target; NULL = 1                                        */
-    const int64_t *row_key;   /* (rows) for dropout, see adapt_pass; NULL when not training                    */
-    const int32_t *first;     /* (documents) the id the last virtual embedding row of a document should predict (its first
+    const int64_t *start;   /* (documents + 1) first row of each document                                    */
+    const int32_t *targets; /* (rows) the id each row should predict, already shifted; -1 = none             */
+    const float *weights;   /* (rows) weight of each target; NULL = 1                                        */
+    const int64_t *row_key; /* (rows) for dropout, see adapt_pass; NULL when not training                    */
+    const int32_t *first;   /* (documents) the id the last virtual embedding row of a document should predict (its first
                                  token), -1 = none; NULL = none. Only looked at when an adapter has such rows    */
-    int64_t longest;          /* rotary tables that depend on the length (dynamic, longrope) are chosen for a document's
+    int64_t longest;        /* rotary tables that depend on the length (dynamic, longrope) are chosen for a document's
                                  own length, or for this one when it is longer (a padded batch); 0 = its own     */
 } model_rows;
 
 /* ---- workspace: the memory of passes, laid out once for at most `rows` rows ---- */
 typedef struct {
-    int64_t rows;             /* capacity                                                                      */
-    int64_t documents;        /* most documents in one call                                                    */
-    int32_t backward;         /* 1: activations are kept for a backward pass                                   */
-    int32_t checkpoint;       /* 1: only block inputs are kept, blocks are recomputed                          */
-    int64_t head_rows;        /* rows of one chunk of the head; 0 = chosen from the vocabulary                 */
+    int64_t rows;       /* capacity                                                                      */
+    int64_t documents;  /* most documents in one call                                                    */
+    int32_t backward;   /* 1: activations are kept for a backward pass                                   */
+    int32_t checkpoint; /* 1: only block inputs are kept, blocks are recomputed                          */
+    int64_t head_rows;  /* rows of one chunk of the head; 0 = chosen from the vocabulary                 */
 } workspace_config;
 typedef struct {
-    int64_t weights;          /* base weights on the device incl. scales and packed forms                      */
+    int64_t weights;            /* base weights on the device incl. scales and packed forms                      */
     int64_t masters, gradients; /* trained base tensors                                                        */
-    int64_t activations;      /* kept from forward to backward, KEPT slots included                            */
-    int64_t scratch;          /* temporaries incl. the head's chunk                                            */
+    int64_t activations;        /* kept from forward to backward, KEPT slots included                            */
+    int64_t scratch;            /* temporaries incl. the head's chunk                                            */
 } model_bytes;
 typedef struct workspace workspace;
 /* Bytes a load and a workspace would take; allocates nothing. */
-void model_plan(model *m, const kernels *device, dtype activation, const adapt *a, const quantize *q, const workspace_config *c,
-                model_bytes *out);
-int workspace_create(model *m, adapt *a, const workspace_config *c, workspace **out, graft_error *err); /* after model_load */
+void model_plan(model *m, const kernels *device, dtype activation, const adapt *a, const quantize *q,
+                const workspace_config *c, model_bytes *out);
+int workspace_create(model *m, adapt *a, const workspace_config *c, workspace **out,
+                     graft_error *err); /* after model_load */
 void workspace_free(workspace *w);
 
 /* ---- passes ---- */
@@ -91,13 +92,14 @@ typedef struct {
     const graft_objective *functions;
     const void *self;
     double total;
-    int64_t step, steps;      /* for dropout and adapters */
+    int64_t step, steps; /* for dropout and adapters */
     int32_t training;
 } model_objective;
 int model_train_slice(workspace *w, const model_rows *rows, const model_objective *o, double *loss, graft_error *err);
 void model_zero_gradients(workspace *w); /* of trained base tensors and of the adapters */
 /* Logits (after the final softcap) of the rows listed (all when list is NULL) as host f32, (count, vocab). */
-int model_logits(workspace *w, const model_rows *rows, const int32_t *list, int64_t count, float *logits, graft_error *err);
+int model_logits(workspace *w, const model_rows *rows, const int32_t *list, int64_t count, float *logits,
+                 graft_error *err);
 /* Hidden states as transformers gives them: entry 0 the embeddings, l the output of block l, the last after the final norm;
  * host f32 (layers + 1, rows, hidden). */
 int model_hidden(workspace *w, const model_rows *rows, float *hidden, graft_error *err);
@@ -109,6 +111,7 @@ int cache_create(workspace *w, int64_t capacity, kv_cache **out, graft_error *er
 void cache_free(kv_cache *c);
 void cache_clear(kv_cache *c);
 int64_t cache_length(const kv_cache *c);
+int64_t cache_vocab(const kv_cache *c);
 /* Appends `count` tokens (at most the workspace's rows at once) and gives the logits behind the last one, host f32 (vocab). */
 int cache_append(kv_cache *c, const int32_t *ids, int64_t count, float *logits, graft_error *err);
 

@@ -1,0 +1,26 @@
+/* generate — text from a prompt: prefill, then token by token with the key/value cache. */
+#ifndef GRAFT_MODEL_GENERATE_H
+#define GRAFT_MODEL_GENERATE_H
+#include "model/model.h"
+#include "model/sample.h"
+
+typedef enum { GENERATE_STOP, GENERATE_LENGTH, GENERATE_CALLER } generate_end;
+
+typedef struct {
+    const int32_t *prompt;
+    int64_t prompt_count; /* at least 1 */
+    int64_t max_new_tokens;
+    const int32_t *stops; /* ids that end the text; the one that came is among the tokens */
+    int32_t stop_count;
+    sample_settings settings;
+    /* Called with each new token; returns 0 to go on. NULL allowed. */
+    int (*token)(void *context, int32_t id);
+    void *context;
+} generate_call;
+
+/* Writes the new ids (room for max_new_tokens) and their number, and why it ended (may be NULL). The cache is cleared first
+ * and holds prompt and answer but the last token behind. Errors: a prompt that is empty or longer than the cache. */
+int generate_run(kv_cache *c, const generate_call *call, int32_t *ids, int64_t *count, generate_end *end,
+                 graft_error *err);
+
+#endif
