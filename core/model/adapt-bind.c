@@ -52,6 +52,8 @@ static int name_technique(adapt *a, technique *t, const adapt_spec *spec, graft_
     }
     for (int32_t b = 0; b < BUILTIN_COUNT; b++)
         t->number_names[t->number_count++] = adapt_builtin_names[b];
+    if (number_place(t, "rows") != t->number_count - 1) /* KV and EMBED: the plugin's own NUMBER */
+        t->number_names[t->number_count - 1] = "";
     t->dropout = number_place(t, "dropout");
     return find_lowrank(t, err);
 }
