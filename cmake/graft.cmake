@@ -39,6 +39,9 @@ function(graft_room name)
   target_link_libraries(graft-${name} PUBLIC ${R_LIBS})
 endfunction()
 
+# All plugins together.
+add_custom_target(plugins)
+
 # graft_plugin(NAME): plugins/NAME/NAME.c becomes NAME.so, which exports graft_plugin_v0 and needs libc and libm alone.
 function(graft_plugin name)
   add_library(plugin-${name} MODULE ${CMAKE_CURRENT_SOURCE_DIR}/${name}/${name}.c)
@@ -46,6 +49,7 @@ function(graft_plugin name)
   target_compile_options(plugin-${name} PRIVATE -fvisibility=hidden)
   set_target_properties(plugin-${name} PROPERTIES PREFIX "" OUTPUT_NAME ${name} C_STANDARD 11
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/graft)
+  add_dependencies(plugins plugin-${name})
 endfunction()
 
 # graft_test(NAME SOURCES ... ROOMS ... [LIBS ...] [PLAIN]): a Criterion test (PLAIN: an executable with its own main), run by ctest.

@@ -13,10 +13,10 @@ typedef struct {
                               weights are stored in 16 bits and the device multiplies bf16, else f32                */
     int threads;           /* 0: the recipe's, else all CPUs of the process                                         */
     uint64_t seed;
-    const recipe *recipe;  /* its [quantizer] and [adapter] sections; may be NULL                                    */
+    const recipe *recipe; /* its [quantizer] and [adapter] sections; may be NULL                                    */
     const char *const *folders; /* adapter folders (PEFT), behind the recipe's adapters                             */
     int32_t folder_count;
-    registry *plugins;     /* borrowed */
+    registry *plugins; /* borrowed */
 } session_request;
 
 typedef struct {
@@ -24,10 +24,10 @@ typedef struct {
     kernels *device;
     dtype activation;
     model *model;
-    adapt *adapters;       /* NULL without any */
-    quantize *quantizer;   /* NULL without one */
+    adapt *adapters;     /* NULL without any */
+    quantize *quantizer; /* NULL without one */
     adapt_spec *specs;
-    const char **starts;   /* (spec_count) folder whose tensors replace the first values, NULL = none */
+    const char **starts; /* (spec_count) folder whose tensors replace the first values, NULL = none */
     int32_t spec_count;
     arena memory;
 } session;

@@ -59,9 +59,6 @@ static int check_id(const cutting *c, const sequence *s, int64_t t, graft_error 
 
 static int check_position(const cutting *c, int64_t t, int32_t position, int32_t before, int begins, graft_error *err) {
     if (position < 0) return bad(c, t, err, "position", position, "lies below", 0);
-    if (c->limits->positions && position >= c->limits->positions)
-        return bad(c, t, err, "position", position, "is outside the positions of the model, which has",
-                   c->limits->positions);
     if (!begins && position <= before)
         return bad(c, t, err, "position", position, "does not increase in its document; the one before is", before);
     return GRAFT_OK;
@@ -156,6 +153,31 @@ static int64_t kept_tokens(const sequence *s) {
     return count;
 }
 
+static int64_t count_documents(const sequence *s) {
+    int64_t count = 0, before = -1;
+    for (int64_t t = 0; t < s->tokens; t++) {
+        if (!is_kept(s, t)) continue;
+        count += begins_document(s, before, t);
+        before = t;
+    }
+    return count;
+}
+
+static int check_size(const cutting *c, int64_t tokens, int64_t documents, graft_error *err) {
+    const slice_limits *const l = c->limits;
+    if (tokens > l->rows)
+        return fail(err, GRAFT_FAILED,
+                    "%s%ssequence %lld has %lld tokens, a slice at most %lld; raise slice_tokens or lower max_length",
+                    l->what ? l->what : "", l->what ? ", " : "", (long long)c->sequence, (long long)tokens,
+                    (long long)l->rows);
+    if (l->documents && documents > l->documents)
+        return fail(err, GRAFT_FAILED,
+                    "%s%ssequence %lld packs %lld documents, a slice has room for %lld; set packing = no",
+                    l->what ? l->what : "", l->what ? ", " : "", (long long)c->sequence, (long long)documents,
+                    (long long)l->documents);
+    return GRAFT_OK;
+}
+
 int slices_cut(const sequence_list *from, const slice_limits *limits, slice_list *out, graft_error *err) {
     *out = (slice_list){0};
     int64_t rows = 0;
@@ -174,13 +196,11 @@ int slices_cut(const sequence_list *from, const slice_limits *limits, slice_list
         const int64_t tokens = kept_tokens(&from->at[s]);
         c.sequence = s;
         if (tokens == 0) continue;
-        if (tokens > limits->rows)
-            return fail(err, GRAFT_FAILED,
-                        "%s%ssequence %lld has %lld tokens, a slice at most %lld; raise slice_tokens or "
-                        "lower max_length",
-                        limits->what ? limits->what : "", limits->what ? ", " : "", (long long)s, (long long)tokens,
-                        (long long)limits->rows);
-        if (out->count == 0 || out->at[out->count - 1].rows + tokens > limits->rows) {
+        const int64_t documents = count_documents(&from->at[s]);
+        if (check_size(&c, tokens, documents, err)) return err->code;
+        const model_rows *const last = out->count ? &out->at[out->count - 1] : NULL;
+        if (!last || last->rows + tokens > limits->rows ||
+            (limits->documents && last->documents + documents > limits->documents)) {
             end_slice(&c);
             begin_slice(&c);
         }

@@ -11,8 +11,8 @@
 
 typedef struct {
     int64_t vocab;
-    int64_t positions; /* a position must lie below, 0: any (rotary tables have no end)  */
     int64_t rows;      /* most rows of one slice                                          */
+    int64_t documents; /* most documents of one slice, 0: as many as there are rows       */
     int32_t first;     /* 1: the first token of a document is a target too, of the virtual rows in front of it */
     const char *what;  /* "step 3", for messages; NULL: nothing                           */
 } slice_limits;
@@ -28,8 +28,8 @@ typedef struct {
 } slice_list;
 
 /* *out is {0} or released before; freed by the caller in any case. Errors (GRAFT_FAILED) name sequence and token: an id or
- * label outside the vocabulary, positions that do not increase in a document or lie beyond the model's, a sequence longer
- * than a slice. Sequences without a token are passed over. */
+ * label outside the vocabulary, positions that do not increase in a document, a sequence larger than a slice. Sequences
+ * without a token are passed over. */
 int slices_cut(const sequence_list *from, const slice_limits *limits, slice_list *out, graft_error *err);
 void slices_free(slice_list *s); /* and leaves {0} */
 

@@ -1,0 +1,11 @@
+/* data-open — the data source that a recipe names. */
+#ifndef GRAFT_RUN_DATA_OPEN_H
+#define GRAFT_RUN_DATA_OPEN_H
+#include "run/data.h"
+#include "run/recipe.h"
+#include "run/session.h"
+
+/* [data] loader = tensors: run/data.h; any other loader: texts through the tokenizer of the session's model. */
+int data_open(const recipe *r, const session *s, data_source **out, graft_error *err);
+
+#endif

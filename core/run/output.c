@@ -1,0 +1,230 @@
+/* output — the folder's rules, and what is written at the end. */
+#include "run/output.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "formats/peft.h"
+#include "run/adapter-folder.h"
+#include "run/checkpoint.h"
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int64_t shard_bytes = INT64_C(5000000000); /* as huggingface_hub cuts */
+
+/* ---- the rules ---- */
+
+static int is_empty(const char *folder) {
+    DIR *const entries = opendir(folder);
+    int empty = 1;
+    for (struct dirent *e; empty && entries && (e = readdir(entries));)
+        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+    if (entries) closedir(entries);
+    return empty;
+}
+
+static int has(const char *folder, const char *name) {
+    char *const path = path_join(folder, name);
+    const int there = file_exists(path);
+    free(path);
+    return there;
+}
+
+static int same_place(const char *a, const char *b) {
+    char *const real_a = realpath(a, NULL), *const real_b = realpath(b, NULL);
+    const int same = real_a && real_b && strcmp(real_a, real_b) == 0;
+    free(real_a);
+    free(real_b);
+    return same;
+}
+
+int output_check(const recipe *r, int resume, int overwrite, char **checkpoint, graft_error *err) {
+    const char *const folder = r->output.path;
+    int64_t step;
+    *checkpoint = NULL;
+    if (same_place(folder, r->model.path))
+        return fail(err, GRAFT_USAGE, "[output] path is the folder of the model itself, %s; name another folder",
+                    folder);
+    if (!file_exists(folder)) return GRAFT_OK;
+    if (!file_is_folder(folder)) return fail(err, GRAFT_USAGE, "[output] path = %s is a file; name a folder", folder);
+    if (is_empty(folder)) return GRAFT_OK;
+    if (!resume && !overwrite)
+        return fail(err, GRAFT_USAGE, "%s is not empty; --resume goes on with the run in it, --overwrite replaces it",
+                    folder);
+    if (!has(folder, "run.ini"))
+        return fail(err, GRAFT_USAGE, "%s is not empty and holds no run (there is no run.ini); name another folder",
+                    folder);
+    if (resume) *checkpoint = checkpoint_newest(folder, &step);
+    return GRAFT_OK;
+}
+
+/* What an earlier run left: only names that a run gives. */
+static int remove_run(const recipe *r, graft_error *err) {
+    static const char *const names[] = {"adapter_model.safetensors",
+                                        "adapter_config.json",
+                                        "README.md",
+                                        "result.json",
+                                        "model.safetensors.index.json",
+                                        "model.safetensors",
+                                        "config.json",
+                                        "checkpoints",
+                                        "metrics.jsonl"};
+    const char *const folder = r->output.path;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !err->code; i++) {
+        char *const path = path_join(folder, names[i]);
+        file_remove_tree(path, err);
+        free(path);
+    }
+    for (int32_t a = 0; a < r->adapter_count && !err->code; a++) {
+        char *const path = *r->adapters[a].name ? path_join(folder, r->adapters[a].name) : NULL;
+        if (path && has(path, "adapter_config.json")) file_remove_tree(path, err);
+        free(path);
+    }
+    return err->code;
+}
+
+int output_begin(const recipe *r, int overwrite, graft_error *err) {
+    if (file_make_folders(r->output.path, err)) return err->code;
+    if (overwrite && remove_run(r, err)) return err->code;
+    checkpoint_sweep(r->output.path);
+    char *const path = path_join(r->output.path, "run.ini");
+    const int rc = recipe_write_resolved(r, path, err);
+    free(path);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+int output_is_adapter(const session *s, int32_t spec) {
+    int32_t params;
+    const adapt_param *const p = adapt_params(s->adapters, &params);
+    for (int32_t i = 0; i < params; i++)
+        if (p[i].spec == spec && p[i].in_file) return 1;
+    return 0;
+}
+
+/* Where one adapter lies: the folder itself, or its own where there are several. Owned by the caller. */
+static char *folder_of(const session *s, int32_t spec, const char *folder) {
+    return s->spec_count > 1 && *s->specs[spec].name ? path_join(folder, s->specs[spec].name) : mem_copy_text(folder);
+}
+
+int output_write_adapters(const session *s, const char *folder, const char *base_model, graft_error *err) {
+    int32_t points;
+    const adapt_point *const at = model_points(s->model, &points);
+    for (int32_t n = 0; n < s->spec_count && !err->code; n++) {
+        if (!output_is_adapter(s, n)) continue;
+        char *const own = folder_of(s, n, folder);
+        if (file_make_folders(own, err) == GRAFT_OK && adapt_save(s->adapters, n, own, err) == GRAFT_OK)
+            adapter_folder_write(&s->specs[n], s->adapters, n, at, points, own, base_model, err);
+        free(own);
+    }
+    return err->code;
+}
+
+static int has_model(const session *s) {
+    for (int32_t n = 0; n < s->spec_count; n++)
+        if (!output_is_adapter(s, n)) return 1;
+    return 0;
+}
+
+int output_write(const session *s, const char *folder, const char *base_model, graft_error *err) {
+    if (has_model(s) && model_save(s->model, folder, DTYPE_COUNT, shard_bytes, err)) return err->code;
+    return output_write_adapters(s, folder, base_model, err);
+}
+
+/* ---- reading back ---- */
+
+/* All parameters of one section, as bytes of the device; owned by the caller. */
+static char *snapshot(const session *s, int32_t spec, int64_t *bytes) {
+    int32_t params;
+    const adapt_param *const p = adapt_params(s->adapters, &params);
+    const int64_t wide = dtype_bytes(s->device->real);
+    *bytes = 0;
+    for (int32_t i = 0; i < params; i++)
+        if (p[i].spec == spec) *bytes += p[i].count * wide;
+    char *const all = mem_new((size_t)*bytes + 1, 1);
+    int64_t at = 0;
+    for (int32_t i = 0; i < params; i++) {
+        if (p[i].spec != spec) continue;
+        s->device->download(s->device, all + at, p[i].data, p[i].count * wide);
+        at += p[i].count * wide;
+    }
+    return all;
+}
+
+static int verify_adapter(const session *s, registry *plugins, int32_t spec, const char *folder, graft_error *err) {
+    adapt_spec again;
+    arena memory = {0};
+    int64_t size, again_size;
+    char *const before = snapshot(s, spec, &size), *after = NULL;
+    if (adapter_folder_read(plugins, folder, &again, &memory, err) == GRAFT_OK &&
+        adapt_load(s->adapters, spec, folder, err) == GRAFT_OK) {
+        after = snapshot(s, spec, &again_size);
+        if (size != again_size || memcmp(before, after, (size_t)size) != 0)
+            fail(err, GRAFT_FAILED,
+                 "%s does not hold what was trained: reading it back gave other numbers; is the disk sound?", folder);
+    }
+    arena_free(&memory);
+    free(before);
+    free(after);
+    return err->code;
+}
+
+/* Elements first .. first + count - 1 of a trained tensor, rounded to the file's type, against the file; a transposed one
+ * (Conv1D) is compared whole. */
+static int verify_piece(const session *s, const safetensors *files, const tensor_info *info, const base_tensor *t,
+                        int64_t first, int64_t count, graft_error *err) {
+    const int64_t wide = dtype_bytes(s->device->real), size = dtype_bytes(info->dtype);
+    char *const master = mem_new((size_t)count, (size_t)wide), *const rounded = mem_new((size_t)count, (size_t)size);
+    char *const stored = mem_new((size_t)count, (size_t)size);
+    s->device->download(s->device, master, (const char *)t->master + first * wide, count * wide);
+    dtype_convert(rounded, info->dtype, master, s->device->real, count);
+    safetensors_read_part(files, info, first * size, count * size, stored, err);
+    for (int64_t i = 0; i < count && !err->code; i++) {
+        const int64_t at = t->transposed ? i % t->in * t->out + i / t->in : i;
+        if (memcmp(rounded + i * size, stored + at * size, (size_t)size) != 0)
+            fail(err, GRAFT_FAILED, "%s: %s does not hold what was trained (element %lld); is the disk sound?",
+                 safetensors_name(files), t->name, (long long)(first + at));
+    }
+    free(master);
+    free(rounded);
+    free(stored);
+    return err->code;
+}
+
+static int verify_tensor(const session *s, const safetensors *files, const base_tensor *t, graft_error *err) {
+    enum { PIECE = 1 << 20 };
+    const int64_t count = t->out * (t->in ? t->in : 1), piece = t->transposed || count < PIECE ? count : PIECE;
+    const tensor_info *info;
+    if (safetensors_need(files, t->name, &info, err)) return err->code;
+    if (info->count != count || !dtype_is_float(info->dtype))
+        return fail(err, GRAFT_FAILED, "%s: %s is not what was written", safetensors_name(files), t->name);
+    for (int64_t at = 0; at < count && !err->code; at += piece)
+        verify_piece(s, files, info, t, at, count - at < piece ? count - at : piece, err);
+    return err->code;
+}
+
+static int verify_model(const session *s, const char *folder, graft_error *err) {
+    model *again = NULL;
+    safetensors *files = NULL;
+    int32_t tensors;
+    const base_tensor *const t = model_tensors(s->model, &tensors);
+    if (model_open(folder, &again, err) == GRAFT_OK && weights_open(folder, &files, err) == GRAFT_OK)
+        for (int32_t i = 0; i < tensors && !err->code; i++)
+            if (t[i].trained) verify_tensor(s, files, &t[i], err);
+    model_close(again);
+    safetensors_close(files);
+    return err->code;
+}
+
+int output_verify(const session *s, registry *plugins, const char *folder, graft_error *err) {
+    if (has_model(s) && verify_model(s, folder, err)) return err->code;
+    for (int32_t n = 0; n < s->spec_count && !err->code; n++) {
+        if (!output_is_adapter(s, n)) continue;
+        char *const own = folder_of(s, n, folder);
+        verify_adapter(s, plugins, n, own, err);
+        free(own);
+    }
+    if (err->code) return err->code;
+    model_refresh(s->model);
+    return adapt_prepare(s->adapters, err);
+}

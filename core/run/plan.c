@@ -1,0 +1,187 @@
+/* plan — counting. */
+#include "run/plan.h"
+#include "run/progress.h"
+#include "run/slices.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DOCUMENTS_WITH_VIRTUAL_ROWS = 8, COMFORT_PERCENT = 70 };
+
+/* ---- the memory there is ---- */
+
+/* The number behind `key` in a file of lines "key: number kB", or the first number when key is NULL; -1: none. */
+static int64_t read_number(const char *path, const char *key) {
+    FILE *const file = fopen(path, "r");
+    char line[256];
+    long long value = -1;
+    while (file && fgets(line, sizeof line, file)) {
+        const char *const at = key ? strstr(line, key) == line ? line + strlen(key) : NULL : line;
+        if (at && sscanf(at, "%lld", &value) == 1) break;
+    }
+    if (file) fclose(file);
+    return value;
+}
+
+static int64_t resident(void) {
+    const int64_t kib = read_number("/proc/self/status", "VmRSS:");
+    return kib > 0 ? kib * 1024 : 0;
+}
+
+int64_t plan_memory(void) {
+    const int64_t own = resident(), kib = read_number("/proc/meminfo", "MemAvailable:");
+    const int64_t limit = read_number("/sys/fs/cgroup/memory.max", NULL);
+    const int64_t used = read_number("/sys/fs/cgroup/memory.current", NULL);
+    const int64_t cache = read_number("/sys/fs/cgroup/memory.stat", "file "); /* goes when memory is wanted */
+    int64_t free_bytes = kib > 0 ? kib * 1024 : 0;
+    if (limit > 0 && used >= 0) {
+        const int64_t left = limit - used + (cache > 0 ? cache : 0);
+        if (free_bytes == 0 || left < free_bytes) free_bytes = left > 0 ? left : 0;
+    }
+    return free_bytes ? free_bytes + own : 0;
+}
+
+/* ---- sizes ---- */
+
+static int plan_steps(const recipe *r, const data_source *d, plan *p, graft_error *err) {
+    const recipe_train *const t = &r->train;
+    p->steps_per_epoch = d->steps_per_epoch;
+    p->steps = t->steps ? t->steps : (int64_t)ceil(t->epochs * (double)d->steps_per_epoch);
+    p->warmup = recipe_warmup(r, p->steps);
+    if (d->steps_limit && p->steps > d->steps_limit)
+        return fail(err, GRAFT_USAGE,
+                    "the data file holds %lld steps, but [train] asks for %lld; fixed batches are used once",
+                    (long long)d->steps_limit, (long long)p->steps);
+    return GRAFT_OK;
+}
+
+static int plan_slices(const recipe *r, const session *s, const data_source *d, plan *p, graft_error *err) {
+    const void *rows;
+    void *gradient;
+    p->slice_rows = r->train.slice_tokens ? r->train.slice_tokens : slices_automatic(d->longest, d->step_tokens);
+    if (p->slice_rows < d->longest)
+        return fail(err, GRAFT_USAGE,
+                    "[train] slice_tokens = %lld, but a sequence may have %lld tokens and stays whole; raise it "
+                    "or lower max_length",
+                    (long long)p->slice_rows, (long long)d->longest);
+    /* every document carries its own virtual rows */
+    p->slice_documents =
+        s->adapters && adapt_virtual_embed(s->adapters, &rows, &gradient) > 0 ? DOCUMENTS_WITH_VIRTUAL_ROWS : 0;
+    p->workspace = (workspace_config){
+        .rows = p->slice_rows, .documents = p->slice_documents ? p->slice_documents : p->slice_rows, .backward = 1};
+    return GRAFT_OK;
+}
+
+static void count_bytes(session *s, const data_source *d, const optimizer *o, plan *p) {
+    model_bytes m;
+    adapt_bytes a = {0};
+    plan_bytes *const b = &p->bytes;
+    p->workspace.checkpoint = p->checkpoint;
+    model_plan(s->model, s->device, s->activation, s->adapters, s->quantizer, &p->workspace, &m);
+    if (s->adapters) adapt_size(s->adapters, s->device, &a);
+    b->weights = m.weights;
+    b->parameters = m.masters + a.parameters + a.buffers;
+    b->gradients = m.gradients + a.gradients;
+    b->optimizer = optimizer_bytes(o);
+    b->activations = m.activations;
+    b->scratch = m.scratch;
+    b->batch = d->step_tokens * 40; /* ids, labels, mask; ids, positions, targets, keys and origins of the slices */
+    p->trainable = a.trainable;
+    p->total =
+        b->program + b->weights + b->parameters + b->gradients + b->optimizer + b->activations + b->scratch + b->batch;
+}
+
+int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, plan *out, graft_error *err) {
+    *out = (plan){.bytes.program = resident(), .available = plan_memory()};
+    if (plan_steps(r, d, out, err) || plan_slices(r, s, d, out, err)) return err->code;
+    int32_t tensors;
+    const base_tensor *const t = model_tensors(s->model, &tensors);
+    for (int32_t i = 0; i < tensors; i++)
+        if (t[i].tied_to < 0) out->weights += t[i].out * (t[i].in ? t[i].in : 1);
+    out->checkpoint = r->train.checkpoint_activations == RECIPE_YES;
+    count_bytes(s, d, o, out);
+    if (r->train.checkpoint_activations == RECIPE_AUTO && out->available &&
+        out->total > out->available / 100 * COMFORT_PERCENT) {
+        out->checkpoint = 1;
+        count_bytes(s, d, o, out);
+    }
+    return GRAFT_OK;
+}
+
+/* ---- showing ---- */
+
+typedef struct {
+    const char *name, *what;
+    int64_t bytes;
+} row;
+enum { ROWS = 8 };
+
+static void list_rows(const plan *p, row out[ROWS]) {
+    const plan_bytes *const b = &p->bytes;
+    const row rows[ROWS] = {
+        {"program",     "code, plugins, tokenizer, texts",                                                       b->program   },
+        {"weights",     "the base, as it is stored or packed",                                                   b->weights   },
+        {"parameters",  "what is trained, and buffers of the technique",                                         b->parameters},
+        {"gradients",   "one for every parameter",                                                               b->gradients },
+        {"optimizer",   "its state",                                                                             b->optimizer },
+        {"activations", p->checkpoint ? "inputs of the blocks, and one block" : "kept from forward to backward",
+         b->activations                                                                                                       },
+        {"scratch",     "temporaries of one slice and of the head",                                              b->scratch   },
+        {"batch",       "the sequences of one step",                                                             b->batch     },
+    };
+    memcpy(out, rows, sizeof rows);
+}
+
+void plan_print(const plan *p, FILE *to) {
+    row rows[ROWS];
+    char text[32];
+    list_rows(p, rows);
+    for (int i = 0; i < ROWS; i++) {
+        progress_bytes(rows[i].bytes, text);
+        fprintf(to, "%-12s %10s   %s\n", rows[i].name, text, rows[i].what);
+    }
+    progress_bytes(p->total, text);
+    fprintf(to, "%-12s %10s", "together", text);
+    progress_bytes(p->available, text);
+    fprintf(to, p->available ? "   of %s that this process may use\n" : "\n", text);
+    fprintf(to,
+            "%lld of %lld weights are trained (%.3g %%); %lld steps of slices of up to %lld tokens; blocks are %s\n",
+            (long long)p->trainable, (long long)p->weights,
+            p->weights ? 100.0 * (double)p->trainable / (double)p->weights : 0.0, (long long)p->steps,
+            (long long)p->slice_rows, p->checkpoint ? "computed again in backward" : "kept");
+}
+
+json_t *plan_json(const plan *p) {
+    row rows[ROWS];
+    list_rows(p, rows);
+    json_t *const bytes = json_object(), *const root = json_object();
+    for (int i = 0; i < ROWS; i++)
+        json_object_set_new(bytes, rows[i].name, json_integer(rows[i].bytes));
+    json_object_set_new(root, "bytes", bytes);
+    json_object_set_new(root, "total", json_integer(p->total));
+    json_object_set_new(root, "available", p->available ? json_integer(p->available) : json_null());
+    json_object_set_new(root, "fits", json_boolean(!p->available || p->total <= p->available));
+    json_object_set_new(root, "trainable", json_integer(p->trainable));
+    json_object_set_new(root, "weights", json_integer(p->weights));
+    json_object_set_new(root, "steps", json_integer(p->steps));
+    json_object_set_new(root, "slice_tokens", json_integer(p->slice_rows));
+    json_object_set_new(root, "checkpoint_activations", json_boolean(p->checkpoint));
+    return root;
+}
+
+int plan_check(const plan *p, graft_error *err) {
+    if (!p->available || p->total <= p->available) return GRAFT_OK;
+    char total[32], available[32], *table = NULL;
+    size_t size = 0;
+    FILE *const memory = open_memstream(&table, &size);
+    if (memory) plan_print(p, memory);
+    if (memory) fclose(memory);
+    progress_bytes(p->total, total);
+    progress_bytes(p->available, available);
+    fail(err, GRAFT_FAILED, "the run needs %s, this process may use %s\n%s%s", total, available, table ? table : "",
+         p->checkpoint
+             ? "what helps: a smaller slice_tokens or max_length, fewer targets, a [quantizer], a smaller model"
+             : "what helps: checkpoint_activations = yes, a smaller slice_tokens or max_length, a [quantizer]");
+    free(table);
+    return err->code;
+}

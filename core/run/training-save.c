@@ -1,0 +1,83 @@
+/* training-save — checkpoints of a run, and going on from one. */
+#include "base/log.h"
+#include "run/checkpoint.h"
+#include "run/output.h"
+#include "run/settings.h"
+#include "run/training-private.h"
+#include <stdlib.h>
+#include <string.h>
+
+static run_tensors tensors_of(const training *t) {
+    return (run_tensors){.device = t->session.device,
+                         .adapters = t->session.adapters,
+                         .optimizer = t->optimizer,
+                         .specs = t->session.specs,
+                         .spec_count = t->session.spec_count};
+}
+
+int training_save(training *t, graft_error *err) {
+    const char *const output = t->recipe->output.path;
+    const run_tensors tensors = tensors_of(t);
+    char *folder = NULL;
+    if (t->saved_at == t->state.step) return GRAFT_OK;
+    t->state.updates = optimizer_updates(t->optimizer);
+    if (metrics_sync(t->metrics, err) == GRAFT_OK &&
+        checkpoint_begin(output, t->state.step, &folder, err) == GRAFT_OK &&
+        state_write(folder, &tensors, &t->state, err) == GRAFT_OK &&
+        output_write_adapters(&t->session, folder, t->base_model, err) == GRAFT_OK &&
+        checkpoint_publish(output, t->state.step, folder, err) == GRAFT_OK &&
+        (t->state.best_step != t->state.step || checkpoint_set_best(output, t->state.step, err) == GRAFT_OK) &&
+        checkpoint_prune(output, t->recipe->train.keep, t->state.best_step, err) == GRAFT_OK)
+        t->saved_at = t->state.step;
+    if (err->code && folder) checkpoint_abandon(folder);
+    free(folder);
+    return err->code ? fail_within(err, "checkpoint of step %lld", (long long)t->state.step) : GRAFT_OK;
+}
+
+/* The length of a run may change where it changes nothing that was done. */
+static int check_length(const training *t, const run_state *was, graft_error *err) {
+    if (was->steps == t->plan.steps && was->warmup == t->plan.warmup) return GRAFT_OK;
+    schedule old = t->schedule;
+    old.steps = was->steps;
+    old.warmup = was->warmup;
+    for (int64_t s = 0; s < was->step; s++)
+        if (schedule_lr(&old, s) != schedule_lr(&t->schedule, s))
+            return fail(
+                err, GRAFT_USAGE,
+                "%s was written by a run of %lld steps (warm-up %lld), this one has %lld (warm-up %lld): "
+                "with them the learning rate of step %lld would have been another; keep them, or begin anew with "
+                "--overwrite",
+                t->checkpoint, (long long)was->steps, (long long)was->warmup, (long long)t->plan.steps,
+                (long long)t->plan.warmup, (long long)s + 1);
+    for (int32_t n = 0; n < t->session.spec_count; n++) {
+        const plugin_component *const c = t->session.specs[n].component;
+        if (c->adapter.regularize || c->adapter.after_step)
+            return fail(err, GRAFT_USAGE,
+                        "%s was written by a run of %lld steps, this one has %lld, and adapter %s goes by the "
+                        "length of the run; keep it",
+                        t->checkpoint, (long long)was->steps, (long long)t->plan.steps, c->name);
+    }
+    return GRAFT_OK;
+}
+
+int training_resume(training *t, graft_error *err) {
+    const run_tensors tensors = tensors_of(t);
+    run_state was;
+    if (state_read_json(t->checkpoint, &was, err) == GRAFT_OK && was.step > t->plan.steps)
+        fail(err, GRAFT_USAGE, "%s is behind step %lld, but this run ends at %lld", t->checkpoint, (long long)was.step,
+             (long long)t->plan.steps);
+    if (!err->code && settings_compare(was.settings, t->state.settings, t->checkpoint, err) == GRAFT_OK &&
+        check_length(t, &was, err) == GRAFT_OK && state_read_tensors(t->checkpoint, &tensors, err) == GRAFT_OK) {
+        optimizer_set_updates(t->optimizer, was.updates);
+        json_decref(was.settings);
+        was.settings = t->state.settings;
+        t->state = was;
+        t->state.steps = t->plan.steps;
+        t->state.warmup = t->plan.warmup;
+        t->saved_at = was.step;
+        model_refresh(t->session.model);
+        return adapt_prepare(t->session.adapters, err);
+    }
+    run_state_free(&was);
+    return err->code;
+}
