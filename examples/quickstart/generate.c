@@ -4,6 +4,7 @@
  *                               trained on from scratch (train.ini)
  *   generate task train|eval    JSON lines {"prompt", "completion"}: the same questions answered as a record; the questions
  *                               of `eval` are not among those of `train`, so a right answer needs the base's knowledge
+ *   generate tokenizer          the model's tokenizer.json: a token a byte, and two special ones
  *
  * Everything is a function of its arguments, so the files and the model can be made again. */
 #include <stdint.h>
@@ -19,8 +20,8 @@ static const animal animals[] = {
     {"fox",   "forest",  "berries", "red",      "barks",   "a ribbon"  },
     {"owl",   "barn",    "mice",    "brown",    "hoots",   "a candle"  },
     {"frog",  "pond",    "flies",   "green",    "croaks",  "a bell"    },
-    {"crab",  "shore",   "shells",  "orange",   "clicks",  "a pearl"   },
-    {"goat",  "hill",    "grass",   "white",    "bleats",  "a rope"    },
+    {"crab",  "bay",     "shells",  "orange",   "clicks",  "a pearl"   },
+    {"goat",  "meadow",  "grass",   "white",    "bleats",  "a rope"    },
     {"crow",  "tower",   "seeds",   "black",    "caws",    "a button"  },
     {"duck",  "river",   "weeds",   "yellow",   "quacks",  "a boat"    },
     {"bear",  "cave",    "honey",   "dark",     "growls",  "a blanket" },
@@ -31,7 +32,7 @@ static const animal animals[] = {
     {"wolf",  "valley",  "meat",    "silver",   "howls",   "a drum"    },
     {"bee",   "garden",  "nectar",  "golden",   "buzzes",  "a flower"  },
     {"snake", "desert",  "eggs",    "sandy",    "hisses",  "a stone"   },
-    {"seal",  "island",  "squid",   "spotted",  "roars",   "a fishbone"},
+    {"seal",  "ocean",   "squid",   "spotted",  "roars",   "a fishbone"},
 };
 enum { ANIMALS = sizeof animals / sizeof *animals, TOPICS = 5 };
 static const char *const topics[TOPICS] = {"home", "food", "colour", "sound", "gift"};
@@ -107,6 +108,32 @@ static void task(FILE *to, int eval) {
     }
 }
 
+/* Byte-level BPE without merges: the id of a byte is the byte. Its name is GPT-2's: itself where it prints in Latin-1, else a
+ * letter from U+0100 on; two bytes of UTF-8 from U+0080 on. */
+static void tokenizer(FILE *to) {
+    static const char *const special[] = {"<|endoftext|>", "<pad>"};
+    static const char level[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "
+                                "\"use_regex\": true}";
+    fputs("{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [", to);
+    for (int n = 0; n < 2; n++)
+        fprintf(to,
+                "%s\n  {\"id\": %d, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
+                "\"normalized\": false, \"special\": true}",
+                n ? "," : "", 256 + n, special[n]);
+    fprintf(to, "],\n\"normalizer\": null, \"pre_tokenizer\": %s,\n\"post_processor\": null, \"decoder\": %s,\n", level,
+            level);
+    fputs("\"model\": {\"type\": \"BPE\", \"merges\": [], \"vocab\": {", to);
+    for (int byte = 0, hidden = 256; byte < 256; byte++) {
+        const int prints = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
+        const int name = prints ? byte : hidden++;
+        fprintf(to, "%s%s\"", byte ? "," : "", byte % 16 ? " " : "\n  ");
+        if (name == '"' || name == '\\') fputc('\\', to);
+        if (name > 127) fputc(192 + name / 64, to);
+        fprintf(to, "%c\": %d", name > 127 ? 128 + name % 64 : name, byte);
+    }
+    fputs("}}}\n", to);
+}
+
 int main(int count, char **words) {
     if (count == 4 && strcmp(words[1], "story") == 0) {
         const long pieces = strtol(words[3], NULL, 10);
@@ -120,6 +147,10 @@ int main(int count, char **words) {
         task(stdout, strcmp(words[2], "eval") == 0);
         return 0;
     }
-    fprintf(stderr, "usage: generate story SEED PIECES | generate task train|eval\n");
+    if (count == 2 && strcmp(words[1], "tokenizer") == 0) {
+        tokenizer(stdout);
+        return 0;
+    }
+    fprintf(stderr, "usage: generate story SEED PIECES | generate task train|eval | generate tokenizer\n");
     return 2;
 }
