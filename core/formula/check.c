@@ -76,7 +76,7 @@ static int check_target(const statement *s) {
     const access *const a = &s->access[0];
     const formula_tensor *const t = tensor_of(s, a);
     if (!t->may) return say(s, a->at, "'%s' is not there in this callback", t->name);
-    if (t->kind == FORMULA_WEIGHT) return say(s, a->at, "'%s' is a handle here and cannot be written", t->name);
+    if (t->kind != FORMULA_TENSOR) return say(s, a->at, "'%s' is a handle here and cannot be written", t->name);
     if (t->may & FORMULA_WRITE) return 0;
     if (!(t->may & FORMULA_ADD)) return say(s, a->at, "'%s' may not be written here, only read", t->name);
     if (s->store == MAP_PLUS || s->store == MAP_MINUS) return 0;
@@ -450,7 +450,7 @@ static int check_left(const statement *s) {
 }
 
 int check_statement(statement *s) {
-    if (resolve(s) || check_target(s) || check_reads(s) || check_extents(s) || check_left(s) || describe_nodes(s))
+    if (resolve(s) || check_target(s) || check_left(s) || check_reads(s) || check_extents(s) || describe_nodes(s))
         return GRAFT_FAILED;
     for (int32_t i = 0; i < s->accesses; i++)
         if (set_strides(s, &s->access[i])) return GRAFT_FAILED;

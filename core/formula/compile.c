@@ -19,31 +19,25 @@ static formula *program_new(const formula_scope *scope) {
     return f;
 }
 
-/* The place behind the statement that begins at `at`. */
-static int32_t statement_end(const char *text, int32_t at) {
-    while (text[at] && text[at] != ';')
-        at++;
-    return at;
-}
-
-static int is_blank(const char *text, int32_t begin, int32_t end) {
-    while (begin < end && strchr(" \t\r\n", text[begin]))
-        begin++;
-    return begin == end;
+static int is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
 static int compile_statements(formula *f, statement *s, const char *text, const formula_scope *scope, int32_t flags,
                               graft_error *err) {
-    int32_t begin = 0, number = 0;
-    for (int32_t end;; begin = end + 1) {
-        end = statement_end(text, begin);
-        while (begin < end && strchr(" \t\r\n", text[begin]))
+    int32_t number = 0;
+    for (int32_t begin = 0;; begin++) {
+        int32_t next = begin + (int32_t)strcspn(text + begin, ";"), end = next;
+        while (begin < end && is_space(text[begin]))
             begin++;
-        if (!is_blank(text, begin, end)) {
+        while (begin < end && is_space(text[end - 1]))
+            end--;
+        if (begin < end) {
             statement_open(s, text, begin, end, scope, err);
             if (parse_statement(s) || check_statement(s) || lower_statement(f, s, number++, flags)) return GRAFT_FAILED;
         }
-        if (!text[end]) return 0;
+        if (!text[next]) return 0;
+        begin = next;
     }
 }
 

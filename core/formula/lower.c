@@ -317,10 +317,10 @@ static int lower_terms(lowering *l, const output *to) {
 
 /* Two statements that draw random numbers draw different ones, in one program and in programs for different targets. */
 static uint64_t salt_of(const statement *s, int32_t number) {
-    uint64_t h = 14695981039346656037u + (uint64_t)number;
+    uint64_t h = 14695981039346656037u; /* FNV-1a of the name, and a step of the golden ratio for each statement */
     for (const char *c = s->scope->tensors[s->access[0].tensor].name; *c; c++)
         h = (h ^ (unsigned char)*c) * 1099511628211u;
-    return h;
+    return h + (uint64_t)number * 0x9E3779B97F4A7C15u;
 }
 
 int lower_statement(formula *f, statement *s, int32_t number, int32_t flags) {

@@ -167,35 +167,44 @@ static int32_t handle_of(const lowering *l, uint32_t pieces) {
     return pieces & (pieces - 1) ? 0 : l->piece[__builtin_ctz(pieces)].handle;
 }
 
+static const access *handle_access(const lowering *l, const side *s) {
+    return &l->s->access[l->s->node[l->piece[__builtin_ctz(s->pieces)].node].name];
+}
+
+static int sums_rows_of_onehot(const lowering *l, const problem *p) {
+    return p->handle == FORMULA_ONEHOT && (p->c.k >> handle_access(l, &p->side[A])->items[0].index[0] & 1);
+}
+
+/* A one-hot factor becomes side A, a weight side B. The target is side C if it holds the result as it is and, where the call
+ * adds to an element more than once (a scatter, a summed batch), rounds no more often than once. */
 static problem pose(const lowering *l, const last_product *p, const output *to, int32_t may_add) {
     const int32_t ha = handle_of(l, p->a), hb = handle_of(l, p->b);
-    const int swap = ha == FORMULA_WEIGHT || hb == FORMULA_ONEHOT; /* a one-hot is side A, a weight side B */
-    const int direct = to && to->plain && to->indices == p->indices;
-    problem q = {.handle = ha ? ha : hb, .may_add = may_add && direct};
+    const int swap = ha == FORMULA_WEIGHT || hb == FORMULA_ONEHOT;
+    problem q = {.handle = ha ? ha : hb};
     q.side[A] = factor_side(l, swap ? p->b : p->a, swap ? p->ib : p->ia);
     q.side[B] = factor_side(l, swap ? p->a : p->b, swap ? p->ia : p->ib);
-    q.side[C] = (side){0, p->indices, direct ? to->at : (place){0}, direct ? to->stride : NULL};
     const uint32_t a = q.side[A].indices, b = q.side[B].indices, c = p->indices;
     q.c = (classes){a & b & c, a & c & ~b, b & c & ~a, a & b & ~c};
     if (q.handle == FORMULA_ONEHOT) q.side[A].stride = l->piece[__builtin_ctz(q.side[A].pieces)].stride;
+    const int direct = to && to->plain && to->indices == c && (to->exact || !sums_rows_of_onehot(l, &q));
+    q.side[C] = (side){0, c, direct ? to->at : (place){0}, direct ? to->stride : NULL};
+    q.may_add = may_add && direct && to->exact;
     return q;
 }
 
 static step *weight_call(lowering *l, const problem *p, const gemm_step *g) {
-    const access *const w = &l->s->access[l->s->node[l->piece[__builtin_ctz(p->side[B].pieces)].node].name];
+    const access *const w = handle_access(l, &p->side[B]);
     const int forward = p->c.k >> w->items[1].index[0] & 1; /* sums over `in` */
     step *const st = step_new(l, forward ? STEP_WEIGHT_FORWARD : STEP_WEIGHT_GRAD);
     st->weight = (weight_step){.w = w->tensor, .x = g->a.at, .y = g->c.at, .rows = g->m};
     return st;
 }
 
-static step *gemm_call_step(lowering *l, const problem *p, const gemm_step *g) {
+static step *matrix_call(lowering *l, const problem *p, const gemm_step *g) {
     step *const st = step_new(l, STEP_GEMM);
     st->gemm = *g;
-    if (p->handle != FORMULA_ONEHOT) return st;
-    const access *const x = &l->s->access[l->s->node[l->piece[__builtin_ctz(p->side[A].pieces)].node].name];
-    st->gemm.onehot = 1;
-    st->gemm.transposed = p->c.k >> x->items[0].index[0] & 1; /* sums over the rows */
+    st->gemm.onehot = p->handle == FORMULA_ONEHOT;
+    st->gemm.transposed = sums_rows_of_onehot(l, p);
     return st;
 }
 
@@ -222,7 +231,7 @@ int matrix_product(lowering *l, const last_product *product, const output *to, i
         if (*result < 0) return GRAFT_FAILED;
     }
     g.a.at = at[A], g.b.at = at[B], g.c.at = at[C];
-    step *const st = p.handle == FORMULA_WEIGHT ? weight_call(l, &p, &g) : gemm_call_step(l, &p, &g);
+    step *const st = p.handle == FORMULA_WEIGHT ? weight_call(l, &p, &g) : matrix_call(l, &p, &g);
     if (!(copies >> C & 1)) {
         *prepared = st;
         return 0;

@@ -390,7 +390,7 @@ int parse_statement(statement *s) {
 int parse_numbers(statement *s, int32_t *nodes, int32_t limit, int32_t *count) {
     *count = 0;
     do {
-        if (*count == limit) return say(s, s->at, "there may be at most %d expressions", limit);
+        if (*count == limit) return say(s, s->at, "there may be at most %d expression%s", limit, limit == 1 ? "" : "s");
         if ((nodes[(*count)++] = conditional(s)) < 0) return GRAFT_FAILED;
     } while (accept(s, ","));
     return peek(s) ? unexpected(s, limit == 1 ? "an operator" : "an operator or ','") : 0;

@@ -228,6 +228,7 @@ static int say_impossible(const lowering *l, const term *t) {
 int term_lower(lowering *l, term *t, int32_t *is_product, last_product *last) {
     order_plan o;
     int32_t crowded = 0;
+    const int32_t pieces_before = l->pieces;
     if (collect(l, t, t->node, 0, &crowded)) return GRAFT_FAILED;
     if (crowded || !t->factors) return 0;
     if (square_handles(l, t)) return GRAFT_FAILED;
@@ -235,6 +236,7 @@ int term_lower(lowering *l, term *t, int32_t *is_product, last_product *last) {
     plan_order(l, t, &o);
     if (isinf(o.cost[all])) return say_impossible(l, t);
     *is_product = t->squared || needs_products(l, t, &o, all);
+    if (!*is_product) l->pieces = pieces_before; /* a map reads the tree itself */
     if (!*is_product) return 0;
     if (!single(l, t, all)) return lower_split(l, t, &o, all, last);
     *last =
