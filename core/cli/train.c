@@ -1,0 +1,122 @@
+/* graft train — the whole way of a run; graft plan — its first half, which reads no weight. */
+#include "base/json.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "run/progress.h"
+#include "run/training.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { QUIET = 256, STOP_AFTER };
+
+static int own(void *context, int val, const char *text) {
+    training_options *o = context;
+    if (val == STOP_AFTER) return cli_whole("--stop-after", text, 1, INT64_MAX, &o->stop_after);
+    o->quiet = 1;
+    return GRAFT_OK;
+}
+
+static const struct option more[] = {
+    {"quiet", no_argument, NULL, QUIET},
+    {"stop-after",   required_argument, NULL, STOP_AFTER},
+    {0      }
+};
+
+/* Settings and plan; the problems of the file are told all at once. */
+static int open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t,
+                    recipe **settings, training **run, graft_error *err) {
+    problems all = {0};
+    if (recipe_load(plugins, ini, o->set, o->set_count, RECIPE_TRAIN, settings, &all, err) && all.count) {
+        problems_print(&all, stderr);
+        err->text[0] = 0;
+    }
+    problems_free(&all);
+    return err->code ? err->code : training_open(*settings, plugins, t, run, err);
+}
+
+static int tell(const graft_error *err) {
+    return err->text[0] ? cli_fail(err) : err->code;
+}
+
+static void print_result(const recipe *r, const training_result *out) {
+    char memory[32], time[32];
+    progress_bytes(out->peak_memory, memory);
+    progress_duration(out->seconds, time);
+    printf("steps       %lld of %lld, %s, peak memory %s\n", (long long)out->done, (long long)out->steps, time, memory);
+    if (!isnan(out->loss)) printf("train loss  %.4f (last step)\n", out->loss);
+    if (!isnan(out->eval_before)) printf("eval loss   %.4f before, %.4f after\n", out->eval_before, out->eval_after);
+    if (out->best_step) printf("best        step %lld, eval loss %.4f\n", (long long)out->best_step, out->best_loss);
+    printf("%s %s\n", out->interrupted ? "stopped; go on with --resume:" : "written to ", r->output.path);
+}
+
+static int run_train(int count, char **words) {
+    cli_options o;
+    training_options t = {0};
+    int first;
+    graft_error err = {0};
+    if (cli_parse(&command_train, "srwdj", more, own, &t, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    t.resume = o.resume;
+    t.overwrite = o.overwrite;
+    t.device = o.device;
+    registry *plugins = registry_create();
+    recipe *settings = NULL;
+    training *run = NULL;
+    training_result out = {0};
+    if (open_run(words[first], &o, plugins, &t, &settings, &run, &err) == GRAFT_OK) {
+        training_describe(run, stderr);
+        if (training_run(run, &out, &err) == GRAFT_OK && o.json)
+            cli_print_json(training_result_json(&out));
+        else if (!err.code)
+            print_result(settings, &out);
+    }
+    training_close(run);
+    recipe_free(settings);
+    registry_free(plugins);
+    cli_free(&o);
+    return err.code ? tell(&err) : GRAFT_OK;
+}
+
+static int run_plan(int count, char **words) {
+    cli_options o;
+    training_options t = {.plan_only = 1};
+    int first;
+    graft_error err = {0};
+    if (cli_parse(&command_plan, "sdj", NULL, NULL, NULL, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    t.device = o.device;
+    registry *plugins = registry_create();
+    recipe *settings = NULL;
+    training *run = NULL;
+    if (open_run(words[first], &o, plugins, &t, &settings, &run, &err) == GRAFT_OK) {
+        const plan *p = training_plan(run);
+        if (o.json) {
+            cli_print_json(plan_json(p));
+        } else {
+            training_describe(run, stdout);
+            plan_print(p, stdout);
+        }
+        plan_check(p, &err);
+    }
+    training_close(run);
+    recipe_free(settings);
+    registry_free(plugins);
+    cli_free(&o);
+    return err.code ? tell(&err) : GRAFT_OK;
+}
+
+const command command_train = {
+    "train", "fine-tune a model as an INI file says",
+    "usage: graft train RUN.INI [--set section.key=value]... [--resume | --overwrite] [--device D] [--quiet] [--json]\n"
+    "                   [--stop-after STEP]\n\n"
+    "Writes the adapter (or the model, where base weights are trained), metrics.jsonl, run.ini and checkpoints to "
+    "[output] path.\n"
+    "Ctrl-C ends after the running step with a checkpoint; --resume continues it and gives the bytes an uninterrupted "
+    "run gives.\n"
+    "graft help train lists the keys of [train], graft help NAME those of a plugin.\n",
+    run_train};
+
+const command command_plan = {
+    "plan", "show what a run will take before any weight is read",
+    "usage: graft plan RUN.INI [--set section.key=value]... [--device D] [--json]\n\n"
+    "Prints bytes by class and whether they fit into memory (exit code 1 when they do not).\n",
+    run_plan};
