@@ -18,7 +18,7 @@ static int has_copy(const base_tensor *t, const kernels *device, dtype activatio
     return t->trained && t->in && activation != device->real;
 }
 
-void tensor_bytes(const base_tensor *t, const kernels *device, dtype activation, const quantize *q,
+void tensor_bytes(const model *m, const base_tensor *t, const kernels *device, dtype activation, const quantize *q,
                   model_bytes *bytes) {
     const int64_t n = tensor_count_of(t), wide = n * dtype_bytes(device->real);
     const dtype type = tensor_device_type(t, activation, device);
@@ -29,6 +29,8 @@ void tensor_bytes(const base_tensor *t, const kernels *device, dtype activation,
     }
     if (!t->in) {
         bytes->weights += t->trained ? 0 : wide;
+    } else if (m->packed[t - m->tensors]) {
+        bytes->weights += m->packed[t - m->tensors];
     } else if (quantize_selects(q, t)) {
         bytes->weights += quantize_bytes(q, t);
     } else {
@@ -91,8 +93,7 @@ static int64_t first_bad(const void *values, dtype type, int64_t n) {
     return -1;
 }
 
-/* (rows, cols) to (cols, rows), elements of `size` bytes, by tiles that stay in the cache. */
-static void transpose(void *to, const void *from, int64_t rows, int64_t cols, int size) {
+void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int size) {
     enum { TILE = 32 };
     for (int64_t r0 = 0; r0 < rows; r0 += TILE)
         for (int64_t c0 = 0; c0 < cols; c0 += TILE)
@@ -119,7 +120,7 @@ static int read_tensor(model *m, const base_tensor *t, void *dev, dtype type, gr
                  (long long)(at + bad));
             break;
         }
-        if (turned) transpose(turned, raw, t->in, t->out, from);
+        if (turned) transpose_bytes(turned, raw, t->in, t->out, from);
         upload_as(m->device, (char *)dev + at * to, type, turned ? turned : raw, info->dtype, n);
     }
     free(turned);
@@ -154,23 +155,27 @@ static int is_shown(const model *m, const adapt *a, const base_tensor *t) {
     return 0;
 }
 
-/* A packed weight: from a state file, or made here from the stored values. */
+/* A packed weight: from a state file, from a folder that holds it packed, or made here from the stored values. */
 static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_error *err) {
     kernels *k = m->device;
-    const int64_t wide = tensor_count_of(t) * dtype_bytes(k->real);
     int32_t found = 0, replaced = 0;
-    if (quantize_from_state(q, k, t, &found, err) || (found && !is_shown(m, a, t))) return err->code;
-    if (!found && !dtype_is_float(m->sources[t - m->tensors]->dtype))
-        return fail(err, GRAFT_FAILED,
-                    "%s: %s lies packed in this folder; a [quantizer] section with state = %s/model.safetensors "
-                    "reads it",
-                    m->folder, t->name, m->folder);
-    void *values = allocate(m, t, wide, err);
+    if (t->trained)
+        return fail(err, GRAFT_FAILED, "%s: %s lies packed in the files and cannot be trained itself", m->folder,
+                    t->name);
+    if (q && quantize_from_state(q, k, t, &found, err)) return err->code;
+    if (!found && m->packed[t - m->tensors] && quantize_read(k, m->files, t, &found, err)) return err->code;
+    if (found && !is_shown(m, a, t)) return GRAFT_OK;
+    void *values = allocate(m, t, tensor_count_of(t) * dtype_bytes(k->real), err);
     if (found && values)
         k->weight_read(k, &t->w, 0, t->out, values, k->real);
     else if (values)
         read_tensor(m, t, values, k->real, err);
     if (!err->code && a) show_adapters(m, a, t, values, &replaced, err);
+    if (!err->code && replaced && found && !q)
+        fail(err, GRAFT_FAILED,
+             "%s: an adapter replaces %s, which lies packed in the files; a [quantizer] section says how to "
+             "pack it again",
+             m->folder, t->name);
     if (!err->code && (!found || replaced)) {
         tensor_release(k, t);
         quantize_pack(q, k, t, values, err);
@@ -182,10 +187,6 @@ static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_er
 static int load_plain(model *m, base_tensor *t, adapt *a, graft_error *err) {
     kernels *k = m->device;
     int32_t replaced = 0;
-    if (!dtype_is_float(m->sources[t - m->tensors]->dtype))
-        return fail(err, GRAFT_FAILED,
-                    "%s: %s lies packed in this folder and needs a [quantizer] section with its state", m->folder,
-                    t->name);
     if (tensor_allocate(m, t, err)) return err->code;
     if (!t->in) return read_tensor(m, t, t->vector, k->real, err);
     if (t->trained)
@@ -205,7 +206,7 @@ static int load_plain(model *m, base_tensor *t, adapt *a, graft_error *err) {
 
 static int load_tensor(model *m, base_tensor *t, adapt *a, quantize *q, graft_error *err) {
     if (t->tied_to >= 0) return GRAFT_OK;
-    if (quantize_selects(q, t))
+    if (m->packed[t - m->tensors] || quantize_selects(q, t))
         load_packed(m, t, a, q, err);
     else
         load_plain(m, t, a, err);
@@ -214,11 +215,6 @@ static int load_tensor(model *m, base_tensor *t, adapt *a, quantize *q, graft_er
 }
 
 /* ---- the whole model ---- */
-
-static void round_trip(void *context, const base_tensor *like, void *values, graft_error *err) {
-    const model *m = context;
-    quantize_round_trip(m->quantizer, m->device, like, values, err);
-}
 
 static int upload_ropes(model *m, graft_error *err) {
     for (int r = 0; r < MODEL_ROPES; r++) {
@@ -255,8 +251,6 @@ int model_load(model *m, kernels *device, dtype activation, adapt *a, quantize *
     if (begin_device(m, device, activation, err)) return err->code;
     if (!m->files)
         return fail(err, GRAFT_FAILED, "%s was opened by its config.json alone: it has no weights to load", m->folder);
-    m->quantizer = q;
-    if (a && q) adapt_set_round_trip(a, round_trip, m);
     for (int32_t t = 0; t < m->tensor_count && !err->code; t++)
         load_tensor(m, &m->tensors[t], a, q, err);
     if (err->code) return err->code;
@@ -330,25 +324,36 @@ int model_randomize(model *m, kernels *device, uint64_t seed, graft_error *err) 
     return err->code;
 }
 
-int model_read_tensor(model *m, int32_t tensor, float *to, graft_error *err) {
-    enum { ROWS = 1 << 20 };
+int tensor_rows(model *m, const base_tensor *t, int64_t first, int64_t rows, float *to, graft_error *err) {
     kernels *k = m->device;
-    const base_tensor *t = tensor_at(m, tensor);
-    if (!k || !t) return fail(err, GRAFT_FAILED, "%s is not loaded", m->folder);
+    const int64_t width = t->in ? t->in : 1;
     if (!t->in || t->trained) {
-        download_as(k, to, F32, t->trained ? t->master : t->vector, k->real, tensor_count_of(t));
+        const char *values = t->trained ? t->master : t->vector;
+        download_as(k, to, F32, values + first * width * dtype_bytes(k->real), k->real, rows * width);
         return GRAFT_OK;
     }
-    const int64_t rows = ROWS / t->in < 1 ? 1 : ROWS / t->in < t->out ? ROWS / t->in : t->out;
-    void *piece = k->alloc(k, rows * t->in * 4);
-    if (!piece) return fail(err, GRAFT_FAILED, "no memory to read %s", t->name);
-    for (int64_t r = 0; r < t->out; r += rows) {
-        const int64_t n = t->out - r < rows ? t->out - r : rows;
-        k->weight_read(k, &t->w, r, n, piece, F32);
-        k->download(k, to + r * t->in, piece, n * t->in * 4);
-    }
+    void *piece = k->alloc(k, rows * width * 4);
+    if (!piece) return fail(err, GRAFT_FAILED, "no memory to read %lld rows of %s", (long long)rows, t->name);
+    k->weight_read(k, &t->w, first, rows, piece, F32);
+    k->download(k, to, piece, rows * width * 4);
     k->release(k, piece);
     return GRAFT_OK;
+}
+
+int64_t tensor_piece(const base_tensor *t) {
+    const int64_t rows = PIECE / 4 / (t->in ? t->in : 1);
+    return rows < 1 ? 1 : rows < t->out ? rows : t->out;
+}
+
+int model_read_tensor(model *m, int32_t tensor, float *to, graft_error *err) {
+    graft_error own = {0};
+    err = err ? err : &own;
+    const base_tensor *t = tensor_at(m, tensor);
+    if (!m->device || !t) return fail(err, GRAFT_FAILED, "%s is not loaded", m->folder);
+    const int64_t piece = tensor_piece(t), width = t->in ? t->in : 1;
+    for (int64_t r = 0; r < t->out && !err->code; r += piece)
+        tensor_rows(m, t, r, t->out - r < piece ? t->out - r : piece, to + r * width, err);
+    return err->code;
 }
 
 int64_t model_lowest_layer(const model *m, const adapt *a) {

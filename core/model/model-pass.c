@@ -110,6 +110,26 @@ int model_train_slice(workspace *w, const model_rows *rows, const model_objectiv
     return GRAFT_OK;
 }
 
+/* Where the rows of a list lie in the pass. */
+static int find_rows(const pass *p, const model_rows *rows, const int32_t *list, int64_t count, int32_t *picked,
+                     graft_error *err) {
+    int32_t *at = mem_new((size_t)rows->rows, sizeof *at);
+    for (int64_t d = 0; d < rows->documents; d++)
+        for (int64_t r = rows->start[d]; r < rows->start[d + 1]; r++)
+            at[r] = (int32_t)pass_row(p, rows, d, r);
+    for (int64_t i = 0; i < count && !err->code; i++) {
+        const int64_t row = list ? list[i] : i, virtual = -1 - row;
+        if (row >= rows->rows || virtual >= p->documents * p->virtual_embed)
+            fail(err, GRAFT_FAILED, "row %lld was asked for; the pass has %lld", (long long)row, (long long)rows->rows);
+        else if (row >= 0)
+            picked[i] = at[row];
+        else
+            picked[i] = (int32_t)(p->w->first[virtual / p->virtual_embed] + virtual % p->virtual_embed);
+    }
+    free(at);
+    return err->code;
+}
+
 int model_logits(workspace *w, const model_rows *rows, const int32_t *list, int64_t count, float *logits,
                  graft_error *err) {
     graft_error own = {0};
@@ -117,22 +137,13 @@ int model_logits(workspace *w, const model_rows *rows, const int32_t *list, int6
     pass p;
     if (pass_begin(w, rows, &p, err)) return err->code;
     const int64_t n = list ? count : rows->rows;
-    int32_t *at = mem_new((size_t)rows->rows, sizeof *at), *picked = mem_new((size_t)n, sizeof *picked);
-    for (int64_t d = 0; d < rows->documents; d++)
-        for (int64_t r = rows->start[d]; r < rows->start[d + 1]; r++)
-            at[r] = (int32_t)pass_row(&p, rows, d, r);
-    for (int64_t i = 0; i < n && !err->code; i++) {
-        const int64_t row = list ? list[i] : i;
-        if (row < 0 || row >= rows->rows)
-            fail(err, GRAFT_FAILED, "row %lld was asked for; the pass has %lld", (long long)row, (long long)rows->rows);
-        else
-            picked[i] = at[row];
+    int32_t *picked = mem_new((size_t)n, sizeof *picked);
+    if (find_rows(&p, rows, list, n, picked, err) == GRAFT_OK) {
+        const void *last = forward(&p, NULL, NULL);
+        for (int64_t first = 0; first < n; first += w->rows) /* w->picked holds as many rows as a pass has */
+            head_logits(&p, last, picked + first, n - first < w->rows ? n - first : w->rows,
+                        logits + first * p.m->shape.vocab);
     }
-    const void *last = err->code ? NULL : forward(&p, NULL, NULL);
-    for (int64_t first = 0; last && first < n; first += w->rows) /* w->picked holds as many rows as a pass has */
-        head_logits(&p, last, picked + first, n - first < w->rows ? n - first : w->rows,
-                    logits + first * p.m->shape.vocab);
-    free(at);
     free(picked);
     return err->code;
 }

@@ -46,16 +46,15 @@ struct model {
     safetensors *files; /* NULL: opened by its config alone */
     base_tensor *tensors;
     const tensor_info **sources; /* of each tensor */
+    int64_t *packed;             /* of each: bytes on the device when bitsandbytes packed it in the files, else 0 */
     int32_t tensor_count;
     adapt_point *points;
     int32_t point_count;
     block_map outside, *blocks;
     arena names;
-    int32_t packed; /* 1: config.json has a quantization_config: linear weights lie packed in the files */
 
     kernels *device; /* once loaded */
     dtype activation;
-    quantize *quantizer;                                       /* of the load, borrowed */
     float *inv_freq[MODEL_ROPES], *inv_freq_long[MODEL_ROPES]; /* dev */
 };
 
@@ -76,10 +75,16 @@ static inline int64_t tensor_count_of(const base_tensor *t) {
 /* The type a plain weight has on the device. */
 dtype tensor_device_type(const base_tensor *t, dtype activation, const kernels *device);
 /* Bytes the tensor takes there, added to *bytes. */
-void tensor_bytes(const base_tensor *t, const kernels *device, dtype activation, const quantize *q, model_bytes *bytes);
+void tensor_bytes(const model *m, const base_tensor *t, const kernels *device, dtype activation, const quantize *q,
+                  model_bytes *bytes);
 void tensor_release(kernels *device, base_tensor *t);
 /* Memory of a plain tensor on m->device, its handle set up; values are still to be written. */
 int tensor_allocate(model *m, base_tensor *t, graft_error *err);
+/* Rows of a loaded tensor as f32 on the host; a vector has rows of one element. tensor_piece: how many to ask for at once. */
+int tensor_rows(model *m, const base_tensor *t, int64_t first, int64_t rows, float *to, graft_error *err);
+int64_t tensor_piece(const base_tensor *t);
+/* (rows, cols) to (cols, rows), elements of `size` bytes, by tiles that stay in the cache. */
+void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int size);
 /* Lowest layer with something to train, as adapt_lowest_layer, tensors marked without adapters included. */
 int64_t model_lowest_layer(const model *m, const adapt *a);
 

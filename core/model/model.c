@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "formats/bnb.h"
 #include "model/model-private.h"
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +52,12 @@ static role_shape shape_of(const model_shape *s, tensor_role role) {
 static base_tensor *add_tensor(model *m, int32_t *capacity, char *module, const char *kind) {
     const int32_t had = *capacity;
     mem_reserve(m->tensors, m->tensor_count, *capacity);
-    if (*capacity != had) m->sources = mem_grow(m->sources, (size_t)*capacity, sizeof *m->sources);
+    if (*capacity != had) {
+        m->sources = mem_grow(m->sources, (size_t)*capacity, sizeof *m->sources);
+        m->packed = mem_grow(m->packed, (size_t)*capacity, sizeof *m->packed);
+    }
     m->sources[m->tensor_count] = NULL;
+    m->packed[m->tensor_count] = 0;
     base_tensor *t = &m->tensors[m->tensor_count++];
     *t = (base_tensor){.name = mem_format("%s.%s", module, kind),
                        .module = module,
@@ -176,7 +181,7 @@ static int check_shape(const model *m, const base_tensor *t, const tensor_info *
     else if (!fits)
         fail(err, GRAFT_FAILED, "%s: %s is %s in the file; config.json makes it [%lld]", m->folder, info->name, found,
              (long long)t->out);
-    else if (!dtype_is_float(info->dtype) && !m->packed)
+    else if (!dtype_is_float(info->dtype))
         fail(err, GRAFT_FAILED, "%s: %s is %s; weights must be F32, BF16, F16 or F64", m->folder, info->name, found);
     free(found);
     return err->code;
@@ -216,6 +221,36 @@ static int tie_head(model *m, graft_error *err) {
     return GRAFT_OK;
 }
 
+/* A linear weight that bitsandbytes packed: checked, and its bytes counted. */
+static int find_packed(model *m, int32_t place, graft_error *err) {
+    const base_tensor *t = &m->tensors[place];
+    bnb_weight b;
+    if (bnb_find(m->files, t->name) == BNB_NONE || bnb_read(m->files, t->name, &b, err)) return err->code;
+    if (b.rank != 2 || b.shape[0] != t->out || b.shape[1] != t->in)
+        return fail(err, GRAFT_FAILED, "%s: %s is packed as [%lld, %lld]; config.json makes it [%lld, %lld]", m->folder,
+                    t->name, (long long)b.shape[0], (long long)(b.rank > 1 ? b.shape[1] : 0), (long long)t->out,
+                    (long long)t->in);
+    const int64_t codes = b.kind == BNB_4BIT ? (b.count + 1) / 2 : b.count;
+    m->packed[place] =
+        codes + (b.nested ? b.scales + 4 * b.nested_scales + (int64_t)sizeof b.nested_code : 4 * b.scales);
+    return GRAFT_OK;
+}
+
+/* The scales and tables beside a packed weight: MODULE.weight.absmax, MODULE.SCB ... */
+static int is_sibling(const model *m, const strmap *used, const char *name) {
+    static const char *const marks[] = {".weight.", ".SCB", ".weight_format"};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        const char *at = strstr(name, marks[i]);
+        if (!at) continue;
+        char *packed = mem_format("%.*s.weight", (int)(at - name), name);
+        int64_t place = -1;
+        const int found = strmap_get(used, packed, strlen(packed), &place);
+        free(packed);
+        if (found && m->packed[place]) return 1;
+    }
+    return 0;
+}
+
 static int find_sources(model *m, graft_error *err) {
     for (int32_t t = 0; t < m->tensor_count; t++)
         m->sources[t] = find_tensor(m->files, m->tensors[t].name);
@@ -223,8 +258,10 @@ static int find_sources(model *m, graft_error *err) {
     for (int32_t t = 0; t < m->tensor_count; t++) {
         const tensor_info *info = NULL;
         if (!m->sources[t]) return safetensors_need(m->files, m->tensors[t].name, &info, err);
+        if (m->tensors[t].linear && find_packed(m, t, err)) return err->code;
+        if (m->packed[t]) continue;
         if (check_shape(m, &m->tensors[t], m->sources[t], err)) return err->code;
-        if (dtype_is_float(m->sources[t]->dtype)) m->tensors[t].stored = m->sources[t]->dtype;
+        m->tensors[t].stored = m->sources[t]->dtype;
     }
     return GRAFT_OK;
 }
@@ -238,7 +275,8 @@ static void warn_extra(const model *m) {
     const char *first = NULL;
     for (int64_t i = 0; i < safetensors_count(m->files); i++) {
         const char *name = safetensors_at(m->files, i)->name;
-        if (strmap_get(&used, name, strlen(name), &seen) || is_extra_tensor(name) || m->packed) continue;
+        if (strmap_get(&used, name, strlen(name), &seen) || is_extra_tensor(name) || is_sibling(m, &used, name))
+            continue;
         first = first ? first : name;
         count++;
     }
@@ -256,7 +294,7 @@ static int open_config(const char *folder, model *m, graft_error *err) {
         fail(err, GRAFT_FAILED, "%s is not a folder; a model is a folder with config.json and model.safetensors",
              folder);
     else if (!json_read_file(path, 0, &m->config, err) && !descriptor_read(m->config, path, &m->shape, err))
-        m->packed = json_is_object(json_object_get(m->config, "quantization_config"));
+        bnb_config_check(json_object_get(m->config, "quantization_config"), path, err);
     free(path);
     return err->code;
 }
@@ -308,6 +346,7 @@ void model_close(model *m) {
     arena_free(&m->names);
     free(m->tensors);
     free(m->sources);
+    free(m->packed);
     free(m->points);
     free(m->blocks);
     free(m->folder);

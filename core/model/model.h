@@ -97,7 +97,8 @@ typedef struct {
 } model_objective;
 int model_train_slice(workspace *w, const model_rows *rows, const model_objective *o, double *loss, graft_error *err);
 void model_zero_gradients(workspace *w); /* of trained base tensors and of the adapters */
-/* Logits (after the final softcap) of the rows listed (all when list is NULL) as host f32, (count, vocab). */
+/* Logits (after the final softcap) of the rows listed (all when list is NULL) as host f32, (count, vocab). -1 - i stands for
+ * virtual embedding row i, counted document by document. */
 int model_logits(workspace *w, const model_rows *rows, const int32_t *list, int64_t count, float *logits,
                  graft_error *err);
 /* Hidden states as transformers gives them: entry 0 the embeddings, l the output of block l, the last after the final norm;

@@ -195,7 +195,7 @@ void model_plan(model *m, const kernels *device, dtype activation, const adapt *
     region kept = {0}, scratch = {0};
     *out = (model_bytes){0};
     for (int32_t t = 0; t < m->tensor_count; t++)
-        tensor_bytes(&m->tensors[t], device, activation, q, out);
+        tensor_bytes(m, &m->tensors[t], device, activation, q, out);
     lay_out(w, device, activation, &kept, &scratch);
     out->activations = kept.most;
     out->scratch = scratch.most;

@@ -52,7 +52,7 @@ int64_t *tensor_i64(const safetensors *st, const char *name, int64_t *count) {
 }
 
 /* Rows whose mask is 1; a document is a row of the batch, or a run of one document_id. Positions count padding too. */
-static void read_batch(model_case *c) {
+void case_read_batch(model_case *c) {
     int64_t *ids = tensor_i64(c->data, "input_ids", NULL), *labels = tensor_i64(c->data, "labels", NULL);
     int64_t *mask = tensor_i64(c->data, "attention_mask", NULL), *documents = tensor_i64(c->data, "document_ids", NULL);
     int64_t *positions = tensor_i64(c->data, "position_ids", NULL);
@@ -102,7 +102,7 @@ void case_open(model_case *c, const char *folder) {
     MUST(safetensors_open(paths[1], &c->data, &err));
     MUST(safetensors_open(paths[2], &c->grads, &err));
     c->V = (int64_t)json_integer_value(json_object_get(json_object_get(c->meta, "shape"), "vocab"));
-    read_batch(c);
+    case_read_batch(c);
     for (int i = 0; i < 3; i++)
         free(paths[i]);
 }
@@ -178,18 +178,22 @@ double train_once(workspace *w, const model_rows *rows, const graft_objective *f
     return loss;
 }
 
+void download_real(kernels *k, double *to, const void *dev, int64_t n) {
+    void *raw = mem_new((size_t)n, (size_t)dtype_bytes(k->real));
+    k->download(k, raw, dev, n * dtype_bytes(k->real));
+    dtype_convert(to, F64, raw, k->real, n);
+    free(raw);
+}
+
 double *gradient_of(const loaded *l, int32_t tensor) {
     int32_t count;
     const base_tensor *t = &model_tensors(l->m, &count)[tensor];
     const int64_t in = t->in ? t->in : 1, n = t->out * in;
-    void *raw = mem_new((size_t)n, (size_t)dtype_bytes(l->k->real));
     double *wide = mem_new((size_t)n, sizeof *wide), *out = mem_new((size_t)n, sizeof *out);
-    l->k->download(l->k, raw, t->grad, n * dtype_bytes(l->k->real));
-    dtype_convert(wide, F64, raw, l->k->real, n);
+    download_real(l->k, wide, t->grad, n);
     for (int64_t o = 0; o < t->out; o++)
         for (int64_t i = 0; i < in; i++)
             out[t->transposed ? i * t->out + o : o * in + i] = wide[o * in + i];
-    free(raw);
     free(wide);
     return out;
 }

@@ -23,6 +23,8 @@ typedef struct {
 char **case_folders(void);
 void case_open(model_case *c, const char *folder);
 void case_close(model_case *c);
+/* Fills the batch from c->data (input_ids, labels, attention_mask, position_ids, document_ids). */
+void case_read_batch(model_case *c);
 
 double case_number(const model_case *c, const char *key);    /* of case.json */
 double case_tolerance(const model_case *c, const char *key); /* of its tolerances */
@@ -30,7 +32,8 @@ double case_tolerance(const model_case *c, const char *key); /* of its tolerance
 float *tensor_f32(const safetensors *st, const char *name, int64_t *count);
 int64_t *tensor_i64(const safetensors *st, const char *name, int64_t *count);
 
-kernels *device_open(const char *name); /* one thread */
+void download_real(kernels *k, double *to, const void *dev, int64_t n); /* n reals of the device */
+kernels *device_open(const char *name);                                 /* one thread */
 
 /* A model loaded on a device, with a workspace for `rows` rows. */
 typedef struct {

@@ -1,0 +1,208 @@
+/* save — a model folder as transformers writes it: weights in one file or in shards with an index, config.json as it was but
+ * for what changed, and the files of tokenizer and generation copied. Every file appears under its name when it is complete;
+ * config.json comes last. */
+#include "base/file.h"
+#include "base/json.h"
+#include "model/model-private.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The tensors of one file. */
+typedef struct {
+    int32_t first, count; /* in `list` */
+    int64_t bytes;
+    char *name;
+} shard;
+
+typedef struct {
+    model *m;
+    const char *folder;
+    tensor_out *out; /* (count) */
+    int32_t *list;   /* (count) their places in m->tensors */
+    int32_t count;
+    shard *shards;
+    int32_t shard_count;
+} saving;
+
+static int is_untied(const model *m) {
+    return m->shape.tied && m->tensors[m->outside.weight[ROLE_HEAD]].tied_to < 0;
+}
+
+/* What is written: every tensor that holds numbers of its own, under transformers' name, in the file's orientation. */
+static void list_saved(saving *s, dtype type) {
+    const model *m = s->m;
+    s->out = mem_new((size_t)m->tensor_count, sizeof *s->out);
+    s->list = mem_new((size_t)m->tensor_count, sizeof *s->list);
+    for (int32_t i = 0; i < m->tensor_count; i++) {
+        const base_tensor *t = &m->tensors[i];
+        if (t->tied_to >= 0) continue;
+        tensor_out *o = &s->out[s->count];
+        *o = (tensor_out){.name = t->name, .dtype = type == DTYPE_COUNT ? t->stored : type, .rank = t->in ? 2 : 1};
+        o->shape[0] = t->transposed ? t->in : t->out;
+        o->shape[1] = t->transposed ? t->out : t->in;
+        s->list[s->count++] = i;
+    }
+}
+
+/* Tensors in order, a new file where the next would not fit. */
+static void cut_shards(saving *s, int64_t most) {
+    s->shards = mem_new((size_t)s->count + 1, sizeof *s->shards);
+    s->shard_count = 1;
+    for (int32_t i = 0; i < s->count; i++) {
+        const int64_t bytes = tensor_count_of(&s->m->tensors[s->list[i]]) * dtype_bytes(s->out[i].dtype);
+        shard *last = &s->shards[s->shard_count - 1];
+        if (most > 0 && last->count && last->bytes + bytes > most) {
+            last = &s->shards[s->shard_count++];
+            last->first = i;
+        }
+        last->count++;
+        last->bytes += bytes;
+    }
+    for (int32_t f = 0; f < s->shard_count; f++)
+        s->shards[f].name = s->shard_count == 1
+                                ? mem_copy_text("model.safetensors")
+                                : mem_format("model-%05d-of-%05d.safetensors", (int)f + 1, (int)s->shard_count);
+}
+
+/* ---- weights ---- */
+
+static int put_tensor(const saving *s, safetensors_writer *w, int32_t i, graft_error *err) {
+    const base_tensor *t = &s->m->tensors[s->list[i]];
+    const dtype type = s->out[i].dtype;
+    const int64_t width = t->in ? t->in : 1, piece = t->transposed ? t->out : tensor_piece(t);
+    float *values = mem_new((size_t)(piece * width), sizeof *values);
+    void *turned = t->transposed ? mem_new((size_t)(piece * width), sizeof *values) : NULL;
+    void *bytes = mem_new((size_t)(piece * width), (size_t)dtype_bytes(type));
+    for (int64_t r = 0; r < t->out && !err->code; r += piece) {
+        const int64_t rows = t->out - r < piece ? t->out - r : piece;
+        if (tensor_rows(s->m, t, r, rows, values, err)) break;
+        if (turned) transpose_bytes(turned, values, t->out, t->in, sizeof *values);
+        dtype_convert(bytes, type, turned ? turned : values, F32, rows * width);
+        safetensors_put(w, bytes, rows * width * dtype_bytes(type), err);
+    }
+    free(values);
+    free(turned);
+    free(bytes);
+    return err->code;
+}
+
+static int write_shard(const saving *s, const shard *f, graft_error *err) {
+    static const safetensors_note notes[] = {
+        {"format", "pt"}
+    };
+    safetensors_writer *w = NULL;
+    char *path = path_join(s->folder, f->name);
+    if (safetensors_create(path, s->out + f->first, f->count, notes, 1, &w, err) == GRAFT_OK) {
+        for (int64_t i; !err->code && (i = safetensors_next(w)) >= 0;)
+            put_tensor(s, w, f->first + (int32_t)i, err);
+        if (err->code)
+            safetensors_abandon(w);
+        else
+            safetensors_commit(w, err);
+    }
+    free(path);
+    return err->code;
+}
+
+static int write_index(const saving *s, graft_error *err) {
+    json_t *index = json_object(), *metadata = json_object(), *map = json_object();
+    int64_t total = 0;
+    for (int32_t f = 0; f < s->shard_count; f++) {
+        total += s->shards[f].bytes;
+        for (int32_t i = s->shards[f].first; i < s->shards[f].first + s->shards[f].count; i++)
+            json_object_set_new(map, s->out[i].name, json_string(s->shards[f].name));
+    }
+    json_object_set_new(metadata, "total_size", json_integer(total));
+    json_object_set_new(index, "metadata", metadata);
+    json_object_set_new(index, "weight_map", map);
+    char *path = path_join(s->folder, "model.safetensors.index.json");
+    json_write_file(path, index, JSON_INDENT(2), err);
+    free(path);
+    json_decref(index);
+    return err->code;
+}
+
+/* A file of an earlier save that would be read in place of, or beside, the new ones. */
+static void remove_stale(const saving *s) {
+    char *path = path_join(s->folder, s->shard_count > 1 ? "model.safetensors" : "model.safetensors.index.json");
+    unlink(path);
+    free(path);
+}
+
+/* ---- the rest of the folder ---- */
+
+static void set_dtype(json_t *config, dtype type) {
+    static const char *const names[] = {[F64] = "float64", [F32] = "float32", [BF16] = "bfloat16", [F16] = "float16"};
+    const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype";
+    json_object_set_new(config, key, json_string(names[type]));
+}
+
+/* The text part of a multimodal folder is a model of its own. */
+static json_t *text_config(const model *m) {
+    json_t *inner = json_object_get(m->config, "text_config");
+    if (!json_is_object(inner)) return json_copy(m->config);
+    json_t *config = json_copy(inner);
+    json_object_set_new(config, "architectures", json_pack("[s]", "Gemma3ForCausalLM"));
+    json_object_set_new(config, "model_type", json_string(m->shape.family));
+    return config;
+}
+
+static int write_config(const saving *s, dtype type, graft_error *err) {
+    json_t *config = text_config(s->m);
+    json_object_del(config, "quantization_config");
+    if (is_untied(s->m)) json_object_set_new(config, "tie_word_embeddings", json_false());
+    if (type != DTYPE_COUNT) set_dtype(config, type);
+    char *path = path_join(s->folder, "config.json");
+    json_write_file(path, config, JSON_INDENT(2), err);
+    free(path);
+    json_decref(config);
+    return err->code;
+}
+
+static int copy_files(const saving *s, graft_error *err) {
+    static const char *const names[] = {"generation_config.json",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "tokenizer.model",
+                                        "chat_template.jinja",
+                                        "chat_template.json"};
+    enum { LARGEST = 1 << 30 };
+    for (size_t i = 0; i < sizeof names / sizeof *names && !err->code; i++) {
+        char *from = path_join(s->m->folder, names[i]), *to = path_join(s->folder, names[i]), *bytes = NULL;
+        int64_t size;
+        if (file_exists(from) && !file_read(from, LARGEST, &bytes, &size, err)) file_write(to, bytes, size, err);
+        free(bytes);
+        free(from);
+        free(to);
+    }
+    return err->code;
+}
+
+int model_save(model *m, const char *folder, dtype type, int64_t shard_bytes, graft_error *err) {
+    graft_error own = {0};
+    err = err ? err : &own;
+    if (!m->device) return fail(err, GRAFT_FAILED, "%s is not loaded: there is nothing to save", m->folder);
+    if (type != DTYPE_COUNT && !dtype_is_float(type))
+        return fail(err, GRAFT_USAGE, "weights are saved as F32, BF16, F16 or F64, not %s", dtype_name(type));
+    saving s = {.m = m, .folder = folder};
+    list_saved(&s, type);
+    cut_shards(&s, shard_bytes);
+    file_make_folders(folder, err);
+    for (int32_t f = 0; f < s.shard_count && !err->code; f++)
+        write_shard(&s, &s.shards[f], err);
+    if (!err->code && s.shard_count > 1) write_index(&s, err);
+    if (!err->code) remove_stale(&s);
+    if (!err->code && !copy_files(&s, err)) write_config(&s, type, err);
+    for (int32_t f = 0; f < s.shard_count; f++)
+        free(s.shards[f].name);
+    free(s.shards);
+    free(s.out);
+    free(s.list);
+    return err->code;
+}
