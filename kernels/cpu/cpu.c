@@ -2,12 +2,11 @@
  * AVX2 it is the reference alone. */
 #include "kernels/cpu/cpu.h"
 #include "base/memory.h"
+#include "kernels/blocks8.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/product.h"
 #include "kernels/tables.h"
 #include <stdlib.h>
-
-enum { SCRATCH_ALIGN = 1 << 16 };
 
 static void cpu_close(kernels *k) {
     cpu *const c = k->state;
@@ -18,15 +17,23 @@ static void cpu_close(kernels *k) {
     free(k);
 }
 
-static void cpu_map(kernels *k, const map_program *p, const map_call *c) {
-    cpu *const s = k->state;
-    s->ref->map(s->ref, p, c);
+/* The reference's map keeps its tables in its own state. */
+static void reference_map(kernels *k, const map_program *p, const map_call *call) {
+    cpu *const c = k->state;
+    c->ref->map(c->ref, p, call);
 }
 
 static void fill_table(kernels *k) {
+    k->map = cpu_map;
+    k->attention_forward = cpu_attention_forward;
+    k->attention_backward = cpu_attention_backward;
     k->gemm = cpu_gemm;
     k->weight_forward = cpu_weight_forward;
     k->weight_input_grad = cpu_weight_input_grad;
+    k->weight_row_sqnorm = cpu_weight_row_sqnorm;
+    k->weight_read = cpu_weight_read;
+    k->weight_gather = cpu_weight_gather;
+    k->weight_quantize = cpu_weight_quantize;
     k->add = cpu_add;
     k->scale = cpu_scale;
     k->softcap = cpu_softcap;
@@ -54,21 +61,16 @@ int cpu_open(team *threads, kernels **out, graft_error *err) {
     if (isa_choose(&set, err) || ref_open(threads, &ref, err)) return err->code;
     cpu *const c = mem_new(1, sizeof *c);
     *c = (cpu){.ref = ref, .f = set.functions, .threads = threads};
+    blocks8_map(0, c->values8[0]);
+    blocks8_map(1, c->values8[1]);
     kernels *const k = mem_new(1, sizeof *k);
     *k = *ref;
     k->name = "cpu", k->isa = set.name, k->state = c;
     k->alloc = cpu_alloc, k->release = cpu_release, k->close = cpu_close;
-    k->map = cpu_map;
+    k->map = reference_map;
     if (c->f) {
         k->multiplies_bf16 = c->f->multiply.bf16;
-        const int64_t bytes = product_scratch_bytes(&c->f->multiply);
-        c->scratch_bytes = (bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
-        c->scratch = pages_map(c->scratch_bytes * team_threads(threads));
-        if (!c->scratch) {
-            cpu_close(k);
-            return fail(err, GRAFT_FAILED, "no memory for the scratch of the CPU kernels (%lld bytes a thread)",
-                        (long long)c->scratch_bytes);
-        }
+        cpu_reserve_scratch(c, product_scratch_bytes(&c->f->multiply));
         fill_table(k);
     }
     *out = k;

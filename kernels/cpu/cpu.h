@@ -8,16 +8,19 @@ typedef struct {
     kernels *ref;              /* does what has no fast twin: odd types, odd programs */
     const vector_functions *f; /* of the instruction set chosen */
     team *threads;
-    char *scratch; /* scratch_bytes for every member of the team, page aligned */
+    void *scratch; /* scratch_bytes for every member of the team, page aligned */
     int64_t scratch_bytes;
     void *shared; /* grows: partial sums one call leaves for its own second step */
     int64_t shared_bytes;
+    float values8[2][256]; /* blocks8 maps, signed and unsigned */
 } cpu;
 
 /* Scratch of a member during a part. */
 static inline void *cpu_scratch(const cpu *c, int member) {
-    return c->scratch + member * c->scratch_bytes;
+    return (char *)c->scratch + member * c->scratch_bytes;
 }
+/* Makes the scratch of every member at least this large; contents are lost. */
+void cpu_reserve_scratch(cpu *c, int64_t bytes);
 /* At least `bytes` shared by the parts of one call; contents undefined. */
 void *cpu_shared(cpu *c, int64_t bytes);
 
@@ -26,6 +29,20 @@ void *cpu_alloc(kernels *k, int64_t bytes);
 void cpu_release(kernels *k, void *dev);
 void *pages_map(int64_t bytes); /* zeroed, big ones aligned to 2 MB and on huge pages; NULL: no memory */
 void pages_unmap(void *pages, int64_t bytes);
+
+/* attention-forward.c, attention-backward.c */
+void cpu_attention_forward(kernels *k, const attention_call *a);
+void cpu_attention_backward(kernels *k, const attention_call *a);
+
+/* stored.c */
+void cpu_weight_row_sqnorm(kernels *k, const weight *w, void *norms);
+void cpu_weight_read(kernels *k, const weight *w, int64_t first_row, int64_t rows, void *to, dtype type);
+void cpu_weight_gather(kernels *k, const weight *w, const int32_t *ids, int64_t rows, void *y, dtype type,
+                       double scale);
+void cpu_weight_quantize(kernels *k, weight *w, const void *from);
+
+/* map.c */
+void cpu_map(kernels *k, const map_program *p, const map_call *c);
 
 /* gemm.c */
 void cpu_gemm(kernels *k, const gemm_call *g);

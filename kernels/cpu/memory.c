@@ -76,15 +76,26 @@ void cpu_release(kernels *k, void *dev) {
         free(block);
 }
 
+/* At least `bytes` in place of a mapping of *size. */
+static void grow(void **pages, int64_t *size, int64_t bytes) {
+    if (bytes <= *size) return;
+    pages_unmap(*pages, *size);
+    *size = whole_pages(bytes);
+    *pages = pages_map(*size);
+    if (*pages) return;
+    log_error("out of memory: %lld bytes for scratch of the CPU kernels were wanted", (long long)*size);
+    exit(1);
+}
+
 void *cpu_shared(cpu *c, int64_t bytes) {
-    if (bytes > c->shared_bytes) {
-        pages_unmap(c->shared, c->shared_bytes);
-        c->shared_bytes = whole_pages(bytes);
-        c->shared = pages_map(c->shared_bytes);
-        if (!c->shared) {
-            log_error("out of memory: %lld bytes for partial sums were wanted", (long long)c->shared_bytes);
-            exit(1);
-        }
-    }
+    grow(&c->shared, &c->shared_bytes, bytes);
     return c->shared;
+}
+
+void cpu_reserve_scratch(cpu *c, int64_t bytes) {
+    const int64_t members = team_threads(c->threads);
+    int64_t size = c->scratch_bytes * members;
+    if (bytes <= c->scratch_bytes) return;
+    c->scratch_bytes = whole_pages(bytes);
+    grow(&c->scratch, &size, c->scratch_bytes * members);
 }

@@ -4,6 +4,7 @@
  * kernels/ref computes. */
 #ifndef GRAFT_CPU_FUNCTIONS_H
 #define GRAFT_CPU_FUNCTIONS_H
+#include "kernels/cpu/vector/map-plan.h"
 #include "kernels/kernels.h"
 
 /* ---- products: a strip of rows of A times packed panels of B ---- */
@@ -49,9 +50,28 @@ typedef struct {
                    int64_t j); /* c's corner is element (i, j) of the target */
 } multiply_functions;
 
+/* A tile of attention scores, rows x n, row-major with `row` floats a row; element (r, j) counts where from[r] <= j < to[r]. */
+typedef struct {
+    float *scores, *other; /* q·k; dp = do·v (backward) */
+    int64_t row, rows, n;
+    const int32_t *from, *to;
+    float scale, softcap;
+    dtype type;      /* of p and dz */
+    void *p, *dz;    /* (rows, out_row); columns outside from..to up to out_row become 0 */
+    int64_t out_row; /* n rounded up to whole vectors */
+} attention_tile;
+
 typedef struct {
     const char *isa;
     multiply_functions multiply;
+    /* Online softmax: p = exp(t - most), with most and sum of each row carried on; rescale[r]: what sums so far are to be
+     * multiplied by. */
+    void (*attention_softmax)(const attention_tile *t, float *most, float *sum, float *rescale);
+    /* p = exp(t - lse), dz = p·(dp - do·o)·dt/dz; lse and do·o by row, or by column. p may be NULL. */
+    void (*attention_grad_rows)(const attention_tile *t, const float *lse, const float *do_o);
+    void (*attention_grad_columns)(const attention_tile *t, const float *lse, const float *do_o);
+    void (*map)(const map_plan *m, int64_t first, int64_t count); /* of the target's elements, row-major */
+    float (*dot)(const void *a, const void *b, dtype type, int64_t n);
     void (*add)(void *y, const void *x, dtype type, int64_t n);
     void (*scale)(void *x, dtype type, int64_t n, float factor);
     void (*softcap)(void *x, dtype type, int64_t n, float cap);
@@ -80,6 +100,9 @@ typedef struct {
     /* n values of a CODEBOOK4 or ROWS8 weight from (row, column) on, running on into the next rows: bit for bit those of
      * weight_read, as F32 or BF16. */
     void (*decode)(const weight *w, int64_t row, int64_t column, int64_t n, void *to, dtype type);
+    /* Codes of one block of n values (kind: a codebook_kind), or of one row; returns its absmax. */
+    float (*quantize_block)(int kind, const float code[16], const float *x, int64_t n, uint8_t *to);
+    float (*quantize_row8)(const float *x, int64_t n, int8_t *to);
 } vector_functions;
 
 extern const vector_functions vector_functions_avx2, vector_functions_avx512, vector_functions_avx512bf16;

@@ -12,6 +12,13 @@ void NAME(pack_strips)(void *strips, dtype type, const void *from, dtype from_ty
                        int64_t rows);
 void NAME(finish)(const float *c, int64_t c_row, int64_t rows, int64_t columns, const multiply_target *to, int64_t i,
                   int64_t j);
+void NAME(attention_softmax)(const attention_tile *t, float *most, float *sum, float *rescale);
+void NAME(attention_grad_rows)(const attention_tile *t, const float *lse, const float *do_o);
+void NAME(attention_grad_columns)(const attention_tile *t, const float *lse, const float *do_o);
+void NAME(map)(const map_plan *m, int64_t first, int64_t count);
+float NAME(quantize_block)(int kind, const float code[16], const float *x, int64_t n, uint8_t *to);
+float NAME(quantize_row8)(const float *x, int64_t n, int8_t *to);
+float NAME(dot)(const void *a, const void *b, dtype type, int64_t n);
 void NAME(decode)(const weight *w, int64_t row, int64_t column, int64_t n, void *to, dtype type);
 void NAME(convert)(void *to, dtype type, const void *from, dtype from_type, int64_t n, float scale);
 void NAME(add)(void *y, const void *x, dtype type, int64_t n);
