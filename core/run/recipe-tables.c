@@ -24,7 +24,9 @@ static const graft_option data[] = {
     INT(recipe_data, max_length, 1024, 1, 16777216, "longest sequence in tokens"),
     BOOL(recipe_data, packing, 0, "put several short records into one row of max_length"),
     BOOL(recipe_data, shuffle, 1, "another order in every epoch, fixed by the seed"),
-    CHOICE(recipe_data, truncation, "right|left|drop", "which end of a record too long is cut, or drop it"),
+    CHOICE(recipe_data, truncation, "right|left|drop|split",
+           "which end of a record too long is cut; drop: left out; split: cut into several"),
+    BOOL(recipe_data, append_eos, 1, "end what is trained on with the model's end token, so that it learns to stop"),
 };
 
 static const graft_option quantizer[] = {

@@ -11,7 +11,7 @@
 /* Places of the words in the CHOICE keys below. */
 enum { RECIPE_PRECISION_AUTO, RECIPE_PRECISION_F32, RECIPE_PRECISION_BF16 };
 enum { RECIPE_DEVICE_AUTO, RECIPE_DEVICE_CPU, RECIPE_DEVICE_CUDA, RECIPE_DEVICE_FAKE };
-enum { RECIPE_TRUNCATE_RIGHT, RECIPE_TRUNCATE_LEFT, RECIPE_TRUNCATE_DROP };
+enum { RECIPE_TRUNCATE_RIGHT, RECIPE_TRUNCATE_LEFT, RECIPE_TRUNCATE_DROP, RECIPE_TRUNCATE_SPLIT };
 enum { RECIPE_BIAS_NONE, RECIPE_BIAS_ALL, RECIPE_BIAS_LORA_ONLY };
 enum { RECIPE_AUTO, RECIPE_YES, RECIPE_NO };
 
@@ -32,6 +32,7 @@ typedef struct {
     int64_t max_length;       /* tokens                        */
     int32_t packing, shuffle; /* 0 | 1                         */
     int32_t truncation;       /* RECIPE_TRUNCATE_...           */
+    int32_t append_eos;       /* 0 | 1                         */
     recipe_use use;
 } recipe_data;
 

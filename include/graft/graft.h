@@ -234,15 +234,20 @@ typedef struct {
 #define GRAFT_PART_COMPLETION 2 /* trained on                                      */
 #define GRAFT_PART_MESSAGES   3 /* JSON of a list of {"role", "content"}           */
 
+#define GRAFT_UNIT_JSON      0 /* elements of a JSON array, else lines with text  */
+#define GRAFT_UNIT_LINE      1 /* lines with text                                 */
+#define GRAFT_UNIT_PARAGRAPH 2 /* runs of lines with text                         */
+#define GRAFT_UNIT_FILE      3 /* all of it, when it has text                     */
+
 typedef struct graft_source graft_source;
+/* Texts are valid UTF-8, and borrowed until the callback returns or asks for another piece, unless said otherwise. */
 typedef struct {
     int64_t size;
-    const char *(*bytes)(graft_source *s, int64_t *count); /* all of the file; borrowed until the run ends     */
-    int64_t (*records)(graft_source *s);                   /* elements of a JSON array, else lines with text   */
-    const char *(*record)(graft_source *s, int64_t i,
-                          int64_t *count); /* text of one such record; borrowed                */
+    const char *(*bytes)(graft_source *s, int64_t *count); /* all of the file; borrowed until the run ends          */
+    int64_t (*records)(graft_source *s, int32_t unit);     /* in count(): cuts the file; how many pieces there are  */
+    const char *(*record)(graft_source *s, int64_t i, int64_t *count); /* text of one of them                        */
     const char *(*field)(graft_source *s, int64_t i, const char *path, int64_t *count); /* a string (or the JSON text of
-        another value) of record i, "a.b" descends; NULL when absent                                                       */
+        another value) of piece i, "a.b" and "a.0" descend; NULL when absent or null                                   */
     void (*add)(graft_source *s, int32_t part, const char *text,
                 int64_t count);                     /* the next part of the record            */
     void (*fail)(graft_source *s, const char *why); /* the record is bad: named with file and line      */

@@ -1,0 +1,35 @@
+/* collect — every record of a file encoded once: how long the pieces to train on are, and what was left out and why.
+ *
+ * The tokens are not kept: 24 bytes a piece are. Who wants one encodes its record again. */
+#ifndef GRAFT_TEXT_COLLECT_H
+#define GRAFT_TEXT_COLLECT_H
+#include "text/samples.h"
+
+typedef struct {
+    int64_t record, piece, tokens;
+} sample_place;
+
+/* {0} is empty and valid. */
+typedef struct {
+    sample_place *at; /* in the order of the file */
+    int64_t count, capacity;
+    int64_t tokens, targets;
+} sample_list;
+void sample_list_free(sample_list *l); /* and leaves {0} */
+
+typedef struct {
+    int64_t records;
+    int64_t empty, too_long, untrained,
+        cut_off;                     /* left out: no text; dropped; no target; no target within max_length */
+    int64_t shortened, tokens, lost; /* records cut; tokens of all records; those that were cut away      */
+    int64_t straddling;              /* records with a token across the end of their prompt               */
+} sample_counts;
+
+/* Adds the pieces of record i to lists[which[i]] (to lists[0] when `which` is NULL). The error names file and line. */
+int collect_samples(source *from, sample_encoder *encoder, const sample_rules *rules, const uint8_t *which,
+                    sample_list *lists, sample_counts *counts, graft_error *err);
+
+/* Adds one line for people about what is not trained on as it stands in the file; nothing when there is none. */
+void sample_counts_report(const sample_counts *c, const char *path, int64_t max_length, strbuf *out);
+
+#endif

@@ -1,0 +1,131 @@
+/* samples — encoding, masking, cutting. */
+#include "text/samples.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct sample_encoder {
+    sample_rules rules;
+    int64_t lead, tail; /* tokens that the tokenizer puts in front of a text and behind it */
+    tokenizer_encoding tokens;
+};
+
+/* ---- the encoder ---- */
+
+/* The tokenizer's own tokens around a text: where the tokens of a letter alone lie in those of the letter with them. */
+static int find_frame(sample_encoder *e, graft_error *err) {
+    tokenizer_encoding plain = {0};
+    for (const char *letter = "ae1.\n"; *letter && plain.count == 0 && !err->code; letter++)
+        if (tokenizer_encode(e->rules.words, letter, 1, 0, &plain, err) == GRAFT_OK)
+            tokenizer_encode(e->rules.words, letter, 1, 1, &e->tokens, err);
+    const int64_t extra = e->tokens.count - plain.count;
+    const size_t bytes = (size_t)plain.count * sizeof *plain.ids;
+    while (e->lead < extra && (!bytes || memcmp(e->tokens.ids + e->lead, plain.ids, bytes) != 0))
+        e->lead++;
+    e->tail = extra - e->lead;
+    tokenizer_encoding_free(&plain);
+    return err->code;
+}
+
+int sample_encoder_new(const sample_rules *rules, sample_encoder **out, graft_error *err) {
+    sample_encoder *const e = mem_new(1, sizeof *e);
+    e->rules = *rules;
+    *out = e;
+    if (find_frame(e, err) == GRAFT_OK) return GRAFT_OK;
+    sample_encoder_free(e);
+    *out = NULL;
+    return err->code;
+}
+
+void sample_encoder_free(sample_encoder *e) {
+    if (!e) return;
+    tokenizer_encoding_free(&e->tokens);
+    free(e);
+}
+
+void sample_free(text_sample *s) {
+    free(s->ids);
+    free(s->labels);
+    *s = (text_sample){0};
+}
+
+/* ---- encoding ---- */
+
+static int has_completion(const text_record *r) {
+    for (int64_t i = 0; i < r->count; i++)
+        if (r->parts[i].part == GRAFT_PART_COMPLETION) return 1;
+    return 0;
+}
+
+static int is_trained(const record_part *p, int completion) {
+    return p->end > p->begin && p->part == (completion ? GRAFT_PART_COMPLETION : GRAFT_PART_TEXT);
+}
+
+static void put(text_sample *s, int32_t id, int trained) {
+    if (s->count == s->capacity) {
+        s->capacity = s->capacity ? 2 * s->capacity : 64;
+        s->ids = mem_grow(s->ids, (size_t)s->capacity, sizeof *s->ids);
+        s->labels = mem_grow(s->labels, (size_t)s->capacity, sizeof *s->labels);
+    }
+    s->ids[s->count] = id;
+    s->labels[s->count++] = trained ? id : SAMPLE_NO_LABEL;
+}
+
+/* Whether the text itself begins with the tokens that the tokenizer put in front of it. */
+static int is_doubled(const tokenizer_encoding *t, int64_t lead, int64_t tail) {
+    return lead > 0 && t->count - tail >= 2 * lead && memcmp(t->ids, t->ids + lead, (size_t)lead * sizeof *t->ids) == 0;
+}
+
+int sample_encode(sample_encoder *e, const text_record *r, text_sample *out, graft_error *err) {
+    out->count = 0, out->lead = 0, out->straddles = 0;
+    if (r->text.length == 0) return GRAFT_OK;
+    const tokenizer_encoding *const t = &e->tokens;
+    if (tokenizer_encode(e->rules.words, r->text.text, (int64_t)r->text.length, 1, &e->tokens, err)) return err->code;
+    const int completion = has_completion(r);
+    const int64_t body = t->count - e->tail;
+    for (int64_t i = 0; i < e->lead; i++)
+        put(out, t->ids[i], 0);
+    out->lead = e->lead;
+    int64_t part = 0;
+    for (int64_t i = is_doubled(t, e->lead, e->tail) ? 2 * e->lead : e->lead; i < body; i++) {
+        while (part + 1 < r->count && t->begin[i] >= r->parts[part].end)
+            part++;
+        const int trained = is_trained(&r->parts[part], completion);
+        if (!trained && t->end[i] > r->parts[part].end && part + 1 < r->count)
+            out->straddles |= is_trained(&r->parts[part + 1], completion);
+        put(out, t->ids[i], trained);
+    }
+    const int learns_end = is_trained(&r->parts[r->count - 1], completion);
+    for (int64_t i = body; i < t->count; i++)
+        put(out, t->ids[i], learns_end);
+    const int ended = out->count > out->lead && text_ends_has(&e->rules.ends, out->ids[out->count - 1]);
+    if (e->rules.write_end && learns_end && !ended && e->rules.ends.written >= 0) put(out, e->rules.ends.written, 1);
+    return GRAFT_OK;
+}
+
+/* ---- cutting ---- */
+
+int64_t sample_pieces(int32_t truncation, int64_t count, int64_t lead, int64_t most) {
+    if (count <= lead) return 0;
+    if (count <= most) return 1;
+    if (truncation == SAMPLE_DROP || most <= lead) return 0;
+    return truncation == SAMPLE_SPLIT ? (count - lead + (most - lead) - 1) / (most - lead) : 1;
+}
+
+void sample_piece(int32_t truncation, int64_t count, int64_t lead, int64_t most, int64_t piece, int64_t *begin,
+                  int64_t *end) {
+    *begin = lead, *end = count;
+    if (count <= most) return;
+    if (truncation == SAMPLE_CUT_LEFT) {
+        *begin = count - (most - lead);
+    } else {
+        *begin = lead + piece * (most - lead);
+        if (*end > *begin + (most - lead)) *end = *begin + (most - lead);
+    }
+}
+
+int64_t sample_targets(const int32_t *labels, int64_t count) {
+    int64_t targets = 0;
+    for (int64_t i = 1; i < count; i++)
+        targets += labels[i] != SAMPLE_NO_LABEL;
+    return targets;
+}

@@ -1,0 +1,53 @@
+/* samples — from the parts of a record to token ids and labels, and how those too long are cut.
+ *
+ * The parts are encoded as one text, so tokens are those that a model will see. A token is trained on when its first byte
+ * lies in a part that is: a completion, or a text in a record without a completion. Tokens that the tokenizer puts in
+ * front (BOS) never are; the end token that is written behind is, else the model would not learn to stop. A BOS that stands
+ * in the text already is not doubled. Threads: an encoder serves one at a time. */
+#ifndef GRAFT_TEXT_SAMPLES_H
+#define GRAFT_TEXT_SAMPLES_H
+#include "text/ends.h"
+#include "text/source.h"
+#include "text/tokenizer.h"
+
+enum { SAMPLE_NO_LABEL = -100 };
+
+/* What is done with a record that is longer than max_length. */
+enum { SAMPLE_CUT_RIGHT, SAMPLE_CUT_LEFT, SAMPLE_DROP, SAMPLE_SPLIT };
+
+typedef struct {
+    const tokenizer *words; /* borrowed */
+    text_ends ends;
+    int64_t max_length; /* tokens, at least 1 */
+    int32_t truncation; /* SAMPLE_CUT_RIGHT ... */
+    int32_t write_end;  /* 1: a record that ends with something trained on gets an end token */
+} sample_rules;
+
+/* A whole record. {0} is empty and valid; meant to be used again and again. */
+typedef struct {
+    int32_t *ids, *labels; /* (count) labels are not shifted */
+    int64_t count, capacity;
+    int64_t lead;      /* tokens in front that every piece of the record begins with                        */
+    int32_t straddles; /* 1: a token begins in front of a trained part and ends in it; it is not trained on */
+} text_sample;
+
+typedef struct sample_encoder sample_encoder;
+
+int sample_encoder_new(const sample_rules *rules, sample_encoder **out, graft_error *err); /* owned by the caller */
+void sample_encoder_free(sample_encoder *e);                                               /* e may be NULL */
+/* Replaces the contents of `out`. A record without text gives 0 tokens. */
+int sample_encode(sample_encoder *e, const text_record *r, text_sample *out, graft_error *err);
+void sample_free(text_sample *s); /* and leaves {0} */
+
+/* ---- cutting: pure ---- */
+
+/* How many pieces of at most `most` tokens become of `count` tokens, of which `lead` in front stand in each: 0 or 1, or any
+ * number by SAMPLE_SPLIT. */
+int64_t sample_pieces(int32_t truncation, int64_t count, int64_t lead, int64_t most);
+/* Piece `piece`: the lead and tokens *begin .. *end - 1. */
+void sample_piece(int32_t truncation, int64_t count, int64_t lead, int64_t most, int64_t piece, int64_t *begin,
+                  int64_t *end);
+/* Labels that are predicted from a token before them: those that are set, without the first. */
+int64_t sample_targets(const int32_t *labels, int64_t count);
+
+#endif
