@@ -88,17 +88,26 @@ static int is_dense(const matrix_place *p, extent rows, extent cols) {
            (extent_equal(rows, one) || extent_equal(p->row, cols));
 }
 
+/* Of the indices that may move to an empty batch, the shortest: few large products instead of many small ones. */
+static int move_to_batch(const lowering *l, const problem *p, const orders *by, const extent *const stride[SIDES],
+                         gemm_step *g) {
+    double shortest = INFINITY;
+    for (uint32_t rest = p->c.m | p->c.n | (p->may_add ? p->c.k : 0); rest; rest &= rest - 1) {
+        const uint32_t moved = rest & ~(rest - 1);
+        const classes c = {moved, p->c.m & ~moved, p->c.n & ~moved, p->c.k & ~moved};
+        gemm_step tried;
+        if (set_cost(l, moved) >= shortest || !merge_classes(l, c, by, stride, &tried)) continue;
+        shortest = set_cost(l, moved);
+        *g = tried;
+    }
+    return shortest < INFINITY;
+}
+
 static int fits(const lowering *l, const problem *p, const orders *by, const extent *const stride[SIDES],
                 gemm_step *g) {
     if (merge_classes(l, p->c, by, stride, g))
         return p->handle != FORMULA_WEIGHT || (is_dense(&g->a, g->m, g->k) && is_dense(&g->c, g->m, g->n));
-    if (p->handle || p->c.batch) return 0;
-    for (uint32_t rest = p->c.m | p->c.n | (p->may_add ? p->c.k : 0); rest; rest &= rest - 1) {
-        const uint32_t moved = rest & ~(rest - 1);
-        const classes c = {moved, p->c.m & ~moved, p->c.n & ~moved, p->c.k & ~moved};
-        if (merge_classes(l, c, by, stride, g)) return 1;
-    }
-    return 0;
+    return !p->handle && !p->c.batch && move_to_batch(l, p, by, stride, g);
 }
 
 static void lay_out(const lowering *l, layout *to, const uint32_t set[3], const extent *const by[3]) {

@@ -246,14 +246,16 @@ static int32_t literal(statement *s) {
                 end++;
     }
     length = end - at;
-    char *stop = digits;
     double value = 0;
-    if (length < (int32_t)sizeof digits) {
+    int whole = length < (int32_t)sizeof digits && !(end < s->end && is_letter(s->text[end]));
+    if (whole) {
+        char *stop;
         memcpy(digits, s->text + at, (size_t)length), digits[length] = '\0';
         value = strtod(digits, &stop);
+        whole = stop == digits + length;
     }
     s->at = end;
-    if (stop != digits + length || (end < s->end && is_letter(s->text[end]))) {
+    if (!whole) {
         say(s, at, "not a number; write 0.5, 12 or 1e-8");
         return -1;
     }

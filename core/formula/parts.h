@@ -27,8 +27,10 @@ typedef struct {
     int64_t n, power; /* n · rows^power */
 } extent;
 
+/* Saturates: what is as large as that is refused where memory or work would be asked for. */
 static inline extent extent_times(extent a, extent b) {
-    return (extent){a.n * b.n, a.power + b.power};
+    int64_t n;
+    return (extent){__builtin_mul_overflow(a.n, b.n, &n) ? INT64_MAX : n, a.power + b.power};
 }
 static inline int extent_equal(extent a, extent b) {
     return a.n == b.n && (a.power == b.power || a.n == 0);
@@ -121,11 +123,23 @@ int32_t index_of(const statement *s, int32_t at, int32_t length); /* by name, -1
 /* check.c */
 int check_statement(statement *s);
 int check_numbers(statement *s); /* every word is a number */
+static inline const formula_tensor *tensor_of(const statement *s, const access *a) {
+    return &s->scope->tensors[a->tensor];
+}
+
+/* extents.c */
+int check_extents(statement *s);
+int set_strides(statement *s);
+
+/* sums.c */
+int check_sums(const statement *s);
+int check_target_on_right(statement *s);
 
 /* say.c: "WHERE: message", the statement, and a caret under `at`. Returns GRAFT_FAILED. */
 int say(const statement *s, int32_t at, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int say_unknown(const statement *s, int32_t at, int32_t length, int32_t tensors); /* with the nearest name */
 const char *say_extent(extent e, char text[24]);
+const char *index_name(const statement *s, int32_t index, char name[40]);
 
 /* ---- the compiled program ---- */
 

@@ -59,3 +59,12 @@ const char *say_extent(extent e, char text[24]) {
         snprintf(text, 24, "%lld", (long long)e.n);
     return text;
 }
+
+const char *index_name(const statement *s, int32_t index, char name[40]) {
+    const index_info *const i = &s->index[index];
+    if (i->length)
+        snprintf(name, 40, "%.*s", (int)i->length, s->text + i->at);
+    else
+        snprintf(name, 40, "%d (by position)", (int)index + 1);
+    return name;
+}
