@@ -9,7 +9,7 @@
 #define GRAFT_CPU_PRODUCT_H
 #include "kernels/cpu/cpu.h"
 
-enum { PRODUCT_TERMS = 8 };
+enum { PRODUCT_TERMS = 32 };
 
 typedef struct {
     int64_t k;
