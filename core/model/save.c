@@ -19,8 +19,9 @@ typedef struct {
 typedef struct {
     model *m;
     const char *folder;
-    tensor_out *out; /* (count) */
-    int32_t *list;   /* (count) their places in m->tensors */
+    const model_rewrite *other; /* NULL: the model's own numbers */
+    tensor_out *out;            /* (count) */
+    int32_t *list;              /* (count) their places in m->tensors */
     int32_t count;
     shard *shards;
     int32_t shard_count;
@@ -77,7 +78,9 @@ static int put_tensor(const saving *s, safetensors_writer *w, int32_t i, graft_e
     void *bytes = mem_new((size_t)(piece * width), (size_t)dtype_bytes(type));
     for (int64_t r = 0; r < t->out && !err->code; r += piece) {
         const int64_t rows = t->out - r < piece ? t->out - r : piece;
-        if (tensor_rows(s->m, t, r, rows, values, err)) break;
+        int32_t given = 0;
+        if (s->other && s->other->rows(s->other->context, s->list[i], r, rows, values, &given, err)) break;
+        if (!given && tensor_rows(s->m, t, r, rows, values, err)) break;
         if (turned) transpose_bytes(turned, values, t->out, t->in, sizeof *values);
         dtype_convert(bytes, type, turned ? turned : values, F32, rows * width);
         safetensors_put(w, bytes, rows * width * dtype_bytes(type), err);
@@ -185,12 +188,17 @@ static int copy_files(const saving *s, graft_error *err) {
 }
 
 int model_save(model *m, const char *folder, dtype type, int64_t shard_bytes, graft_error *err) {
+    return model_save_rewritten(m, folder, type, shard_bytes, NULL, err);
+}
+
+int model_save_rewritten(model *m, const char *folder, dtype type, int64_t shard_bytes, const model_rewrite *other,
+                         graft_error *err) {
     graft_error own = {0};
     err = err ? err : &own;
     if (!m->device) return fail(err, GRAFT_FAILED, "%s is not loaded: there is nothing to save", m->folder);
     if (type != DTYPE_COUNT && !dtype_is_float(type))
         return fail(err, GRAFT_USAGE, "weights are saved as F32, BF16, F16 or F64, not %s", dtype_name(type));
-    saving s = {.m = m, .folder = folder};
+    saving s = {.m = m, .folder = folder, .other = other};
     list_saved(&s, type);
     cut_shards(&s, shard_bytes);
     file_make_folders(folder, err);
