@@ -66,7 +66,7 @@ static int put_item(added *a, tokenizer_added item, const vocab *words, graft_er
     return 0;
 }
 
-/* The string that is looked for and shown: of equal ones the first is found. */
+/* The string that is looked for and shown. */
 static int add_string(added *a, int64_t index, const normalizer *n, text_workspace *w, graft_error *err) {
     const tokenizer_added *const item = &a->items[index];
     view v = {item->content, NULL, item->length, 0};
@@ -92,11 +92,12 @@ static int load(added *a, json_t *list, const vocab *words, const normalizer *n,
     }
     a->shown = mem_new((size_t)a->count + 1, sizeof *a->shown);
     a->by_id = mem_new((size_t)a->ids + 1, sizeof *a->by_id);
-    for (int64_t i = 0; !rc && i < a->count; i++) {
-        rc = add_string(a, i, n, w, err);
+    for (int64_t i = 0; i < a->count; i++) {
         a->by_id[a->items[i].id] = (int32_t)i + 1;
         single |= a->items[i].single_word;
     }
+    for (int64_t id = 0; !rc && id < a->ids; id++) /* of equal strings the one of the lowest id is found */
+        if (a->by_id[id]) rc = add_string(a, a->by_id[id] - 1, n, w, err);
     static const char word[] = "[" PRETOKENIZER_WORDS "]";
     return rc || !single ? rc : pattern_regex(word, sizeof word - 1, &a->word, err);
 }
@@ -222,7 +223,7 @@ int added_split(const added *a, int normalized, const char *text, int64_t length
         if (token->lstrip) {
             while (start > done && space_at(text, character_before(text, start), length))
                 start = character_before(text, start);
-            if (start < done) start = done < stop ? done : stop;
+            if (start < done) start = done;
         }
         if (token->rstrip) {
             if (spaces < 0 || stop < spaces || stop > until) {
@@ -233,7 +234,7 @@ int added_split(const added *a, int normalized, const char *text, int64_t length
             stop = until;
         }
         if (done < start) add_part(out, done, start, NULL);
-        add_part(out, start, stop, token);
+        if (start < stop) add_part(out, start, stop, token);
         done = stop;
     }
     if (done < length) add_part(out, done, length, NULL);

@@ -64,7 +64,6 @@ void aligned_free(aligned *a) {
 }
 
 void pieces_add(pieces *p, int64_t begin, int64_t end) {
-    if (begin >= end) return;
     mem_reserve(p->items, p->count, p->capacity);
     p->items[p->count++] = (piece){begin, end};
 }

@@ -44,6 +44,6 @@ typedef struct {
     piece *items;
     int64_t count, capacity;
 } pieces;
-void pieces_add(pieces *p, int64_t begin, int64_t end); /* an empty piece is not added */
+void pieces_add(pieces *p, int64_t begin, int64_t end);
 
 #endif

@@ -43,17 +43,18 @@ static int starts(const translation *t, const char *with) {
     return (size_t)(t->end - t->at) >= n && memcmp(t->at, with, n) == 0;
 }
 
-static void add_words(strbuf *out) {
+/* \w: Oniguruma counts superscripts and fractions of Latin-1 outside brackets only. */
+static void add_words(strbuf *out, int in_class) {
     static const char *const parts[] = {"L", "M", "Nd", "Nl", "Pc"};
     for (int i = 0; i < 5; i++)
         unicode_property(parts[i], out);
-    strbuf_puts(out, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}"
-                     "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}");
+    strbuf_puts(out, "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}");
+    if (!in_class) strbuf_puts(out, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}");
 }
 
 static void add_boundary(strbuf *out, int inside) {
     strbuf words = {0};
-    add_words(&words);
+    add_words(&words, 0);
     const char *const w = words.text;
     if (inside)
         strbuf_printf(out, "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", w, w, w, w);
@@ -125,7 +126,7 @@ static int read_escape(translation *t, int in_class, meaning *m) {
         return 0;
     case 'w':
     case 'W':
-        add_words(&m->text);
+        add_words(&m->text, in_class);
         return 0;
     case 'h':
     case 'H':

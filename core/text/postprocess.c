@@ -168,8 +168,9 @@ void postprocessor_spaces(const char *text, int64_t length, int32_t *lead, int32
     }
 }
 
-/* The reference moves offsets, in characters, by the number of spaces in the token's string, whatever the text there is. */
-static void trim(const step *s, const vocab *words, const char *text, text_tokens *tokens) {
+/* The reference moves offsets, in characters, by the number of spaces in the token's string, whatever the text there is.
+ * `first` is the index of the text's first token. */
+static void trim(const step *s, const vocab *words, const char *text, int64_t first, text_tokens *tokens) {
     for (int64_t i = 0; i < tokens->count; i++) {
         text_token *const t = &tokens->items[i];
         int32_t lead = t->lead, trail = t->trail;
@@ -178,7 +179,7 @@ static void trim(const step *s, const vocab *words, const char *text, text_token
             const char *const token = vocab_text(words, t->id, &length);
             postprocessor_spaces(token, token ? length : 0, &lead, &trail);
         }
-        if (lead == 1 && s->prefix_space && (i == 0 || t->begin == 0)) lead = 0;
+        if (lead == 1 && s->prefix_space && (i == first || t->begin == 0)) lead = 0;
         for (; lead > 0 && t->begin < t->end; lead--)
             t->begin += utf8_size(text[t->begin]);
         int32_t end = t->end;
@@ -194,14 +195,16 @@ static void add(text_tokens *to, text_token t) {
     to->items[to->count++] = t;
 }
 
-static void fill(const step *s, int add_special, text_tokens *tokens, text_tokens *other) {
+static void fill(const step *s, int add_special, int64_t *first, text_tokens *tokens, text_tokens *other) {
     other->count = 0;
     for (int64_t i = 0; i < s->count; i++) {
-        if (s->items[i] == TEXT_HERE)
+        if (s->items[i] == TEXT_HERE) {
+            *first += other->count;
             for (int64_t k = 0; k < tokens->count; k++)
                 add(other, tokens->items[k]);
-        else if (add_special)
+        } else if (add_special) {
             add(other, (text_token){s->items[i], 0, 0, 0, 0});
+        }
     }
     const text_tokens swap = *tokens;
     *tokens = *other;
@@ -210,10 +213,11 @@ static void fill(const step *s, int add_special, text_tokens *tokens, text_token
 
 void postprocessor_run(const postprocessor *p, const vocab *words, const char *text, int add_special,
                        text_tokens *tokens, text_tokens *other) {
+    int64_t first = 0;
     for (int64_t i = 0; i < p->count; i++) {
         if (p->steps[i].kind == TRIM)
-            trim(&p->steps[i], words, text, tokens);
+            trim(&p->steps[i], words, text, first, tokens);
         else
-            fill(&p->steps[i], add_special, tokens, other);
+            fill(&p->steps[i], add_special, &first, tokens, other);
     }
 }

@@ -10,6 +10,18 @@
 static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 /* Numbers of the reference's language, which knows a little more than Unicode 16. */
 static const char digits[] = "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]";
+/* Its punctuation is older than Unicode 9. */
+static const char punctuation[] =
+    "(?!["
+    "\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}-\\x{1B4F}\\x{1B7D}-\\x{1B7F}\\x{2E43}-\\x{2E4F}"
+    "\\x{2E52}-\\x{2E5D}\\x{10D6E}\\x{10EAD}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}\\x{113D4}-\\x{113D5}"
+    "\\x{113D7}-\\x{113D8}\\x{1144B}-\\x{1144F}\\x{1145A}-\\x{1145B}\\x{1145D}\\x{11660}-\\x{1166C}\\x{116B9}"
+    "\\x{1183B}\\x{11944}-\\x{11946}\\x{119E2}\\x{11A3F}-\\x{11A46}\\x{11A9A}-\\x{11A9C}\\x{11A9E}-\\x{11AA2}"
+    "\\x{11B00}-\\x{11B09}\\x{11BE1}\\x{11C41}-\\x{11C45}\\x{11C70}-\\x{11C71}\\x{11EF7}-\\x{11EF8}"
+    "\\x{11F43}-\\x{11F4F}\\x{11FFF}\\x{12FF1}-\\x{12FF2}\\x{16D6D}-\\x{16D6F}\\x{16E97}-\\x{16E9A}\\x{16FE2}"
+    "\\x{1E5FF}\\x{1E95E}-\\x{1E95F}"
+    "])[\\p{P}\\x{166D}\\x{111C9}!-/:-@\\[-`{-~]";
+
 static const char *const behaviors[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
 enum { REMOVED, ISOLATED, WITH_PREVIOUS, WITH_NEXT, CONTIGUOUS, BEHAVIORS };
 
@@ -125,7 +137,7 @@ static int load(pretokenizer *p, json_t *node, int depth, graft_error *err) {
     if (strcmp(type, "Punctuation") == 0) {
         int behavior;
         const int rc = load_behavior(node, "the pre-tokenizer Punctuation", "Isolated", &behavior, err);
-        return rc ? rc : add_split(p, "[\\p{P}!-/:-@\\[-`{-~]", behavior, 0, err);
+        return rc ? rc : add_split(p, punctuation, behavior, 0, err);
     }
     if (strcmp(type, "Whitespace") == 0)
         return add_split(p, "[" PRETOKENIZER_WORDS "]+|[^" PRETOKENIZER_WORDS "\\s]+", REMOVED, 1, err);
@@ -201,6 +213,14 @@ static void cut_part(cutter *c, int64_t begin, int64_t end, int match) {
     c->was_match = match;
 }
 
+/* Takes away the empty pieces from `first` on: matches of nothing count while pieces are joined, not afterwards. */
+static void drop_empty(pieces *p, int64_t first) {
+    int64_t kept = first;
+    for (int64_t i = first; i < p->count; i++)
+        if (p->items[i].begin < p->items[i].end) p->items[kept++] = p->items[i];
+    p->count = kept;
+}
+
 static int split(const step *s, pattern_scratch *scratch, const view *v, const pieces *in, pieces *out,
                  graft_error *err) {
     for (int64_t i = 0; i < in->count; i++) {
@@ -217,6 +237,7 @@ static int split(const step *s, pattern_scratch *scratch, const view *v, const p
         if (rc < 0) return GRAFT_FAILED;
         if (done != length) cut_part(&c, base + done, base + length, s->invert);
         if (c.waiting >= 0) pieces_add(out, c.waiting, base + length);
+        drop_empty(out, c.first);
     }
     return 0;
 }
@@ -275,7 +296,7 @@ int pretokenizer_run(const pretokenizer *p, text_workspace *w, view *v, const pi
     const int64_t most = 16 * v->length + (1 << 20); /* ByteLevel inside ByteLevel doubles the text */
     int which = 0, text = 0;
     w->cut[0].count = 0;
-    pieces_add(&w->cut[0], 0, v->length);
+    if (v->length) pieces_add(&w->cut[0], 0, v->length);
     for (int64_t i = 0; i < p->count; i++) {
         const step *const s = &p->steps[i];
         const pieces *const in = &w->cut[which];

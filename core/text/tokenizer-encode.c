@@ -120,7 +120,7 @@ static int encode_plain(const tokenizer *t, struct tokenizer_state *s, view v, g
 
 /* Adds an added token; its string is the text it matched, with the white space it swallowed. */
 static void add_added(const tokenizer *t, struct tokenizer_state *s, const view *v, const added_part *part) {
-    const span from = part->begin < part->end ? view_span(v, part->begin, part->end) : (span){v->origin, v->origin};
+    const span from = view_span(v, part->begin, part->end);
     text_token token = {part->token->id, from.begin, from.end, 0, 0};
     if (postprocessor_trims(t->postprocessor))
         postprocessor_spaces(v->bytes + part->begin, part->end - part->begin, &token.lead, &token.trail);

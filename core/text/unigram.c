@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "text/trie.h"
 #include "text/utf8.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,32 @@ struct unigram_node {
     int32_t id, from; /* the last token of that way and where it begins, -1: no way yet */
 };
 
+/* The score as the reference reads it: digits as a whole number, times or divided by a power of ten, each rounded. That can
+ * miss the nearest double by its last bit, and such bits decide between ways of equal score (which of the pieces of a run
+ * of spaces is the short one). A file spells a score with as few digits as it takes. */
+static double reference_score(double score) {
+    char text[32], power[16];
+    int digits = 14;
+    do
+        snprintf(text, sizeof text, "%.*e", digits, fabs(score));
+    while (strtod(text, NULL) != fabs(score) && ++digits <= 16);
+    uint64_t whole = 0;
+    int exponent = 0, zeros = 0;
+    const char *c = text;
+    for (; *c && *c != 'e'; c++) {
+        if (*c == '.') continue;
+        zeros = *c == '0' ? zeros + 1 : 0;
+        whole = whole * 10 + (uint64_t)(*c - '0');
+    }
+    if (*c == 'e') exponent = (int)strtol(c + 1, NULL, 10) - digits + zeros;
+    for (; zeros && whole; zeros--)
+        whole /= 10;
+    if (!whole || exponent < -308 || exponent > 308) return score;
+    snprintf(power, sizeof power, "1e%d", abs(exponent));
+    const double ten = strtod(power, NULL), value = exponent < 0 ? (double)whole / ten : (double)whole * ten;
+    return score < 0 ? -value : value;
+}
+
 static int load_pieces(unigram *u, const json_t *node, vocab *words, graft_error *err) {
     const json_t *const list = json_object_get(node, "vocab");
     const size_t count = json_array_size(list);
@@ -42,7 +69,7 @@ static int load_pieces(unigram *u, const json_t *node, vocab *words, graft_error
         if (vocab_put(words, (int32_t)i, json_string_value(text), length))
             return fail(err, GRAFT_FAILED, "piece %zu of the model Unigram, \"%s\", is there twice", i,
                         json_string_value(text));
-        u->scores[i] = json_number_value(score);
+        u->scores[i] = reference_score(json_number_value(score));
         if (u->scores[i] < lowest) lowest = u->scores[i];
         const int rc = length ? trie_add(&u->pieces, json_string_value(text), length, (int32_t)i, err) : 0;
         if (rc) return rc;
@@ -83,8 +110,11 @@ void unigram_free(unigram *u) {
     free(u);
 }
 
-static void reach(struct unigram_node *node, double score, int32_t id, int64_t from) {
-    if (node->from < 0 || score > node->score) *node = (struct unigram_node){score, id, (int32_t)from};
+/* Whether the node was reached with a better score than before. */
+static int reach(struct unigram_node *node, double score, int32_t id, int64_t from) {
+    if (node->from >= 0 && score <= node->score) return 0;
+    *node = (struct unigram_node){score, id, (int32_t)from};
+    return 1;
 }
 
 /* Viterbi: the best way to every place of the word, from left to right. */
@@ -108,11 +138,8 @@ static int find_ways(const unigram *u, model_scratch *s, const char *word, int64
             reach(&s->nodes[end], score + u->scores[id], id, at);
             single |= end == at + size;
         }
-        if (!single) {
-            if (u->unknown < 0)
-                return fail(err, GRAFT_FAILED, "the text has a character without a piece, and \"unk_id\" is not set");
-            reach(&s->nodes[at + size], score + u->unknown_score, u->unknown, at);
-        }
+        if (!single && reach(&s->nodes[at + size], score + u->unknown_score, u->unknown, at) && u->unknown < 0)
+            return fail(err, GRAFT_FAILED, "the text has a character without a piece, and \"unk_id\" is not set");
         at += size;
     }
     return 0;
@@ -128,9 +155,9 @@ static void add_part(const unigram *u, const char *word, int64_t begin, int64_t 
     int bytes = u->byte_fallback;
     for (int64_t i = begin; bytes && i < end; i++)
         bytes = u->bytes[(unsigned char)word[i]] >= 0;
-    if (!bytes) word_tokens_add(out, u->unknown, begin, end);
     for (int64_t i = begin; bytes && i < end; i++)
         word_tokens_add(out, u->bytes[(unsigned char)word[i]], begin, end);
+    if (!bytes) word_tokens_add(out, u->unknown, begin, end);
 }
 
 int unigram_encode(const unigram *u, model_scratch *s, const char *word, int64_t length, word_tokens *out,
