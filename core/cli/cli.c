@@ -45,6 +45,23 @@ int cli_real(const char *option, const char *text, double low, double high, doub
     return GRAFT_USAGE;
 }
 
+int cli_float_type(const command *c, const char *text, dtype *out) {
+    static const struct {
+        const char *word;
+        dtype type;
+    } types[] = {
+        {"f32",  F32 },
+        {"bf16", BF16},
+        {"f16",  F16 }
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(text, types[i].word) == 0) {
+            *out = types[i].type;
+            return GRAFT_OK;
+        }
+    return cli_usage(c, "--dtype %s: must be f32, bf16 or f16", text);
+}
+
 void cli_print_json(json_t *value) {
     json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9) | JSON_ENCODE_ANY);
     putchar('\n');

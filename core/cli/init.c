@@ -2,7 +2,6 @@
 #include "base/file.h"
 #include "cli/cli.h"
 #include <stdio.h>
-#include <string.h>
 
 enum { SEED = 256, DTYPE, SHARD };
 typedef struct {
@@ -13,20 +12,7 @@ typedef struct {
 static int own(void *context, int val, const char *text) {
     init_options *o = context;
     if (val == SEED) return cli_whole("--seed", text, 0, INT64_MAX, &o->seed);
-    static const struct {
-        const char *word;
-        dtype type;
-    } types[] = {
-        {"f32",  F32 },
-        {"bf16", BF16},
-        {"f16",  F16 }
-    };
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (strcmp(text, types[i].word) == 0) {
-            o->type = types[i].type;
-            return GRAFT_OK;
-        }
-    return cli_usage(&command_init, "--dtype %s: must be f32, bf16 or f16", text);
+    return cli_float_type(&command_init, text, &o->type);
 }
 
 static int run(int count, char **words) {

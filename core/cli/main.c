@@ -6,7 +6,7 @@
 #include <string.h>
 
 const command *const commands[] = {
-    &command_train,   &command_eval, &command_generate,    &command_plan, &command_check,
+    &command_train,   &command_eval, &command_generate, &command_merge,   &command_plan, &command_check,
     &command_explain, &command_help, &command_plugins,  &command_inspect, &command_init, &command_tokenize,
     &command_probe,   NULL};
 
