@@ -38,7 +38,7 @@ typedef struct {
     const char *const *numbers; /* names of numbers: options, NUMBER slots, rows in out lr t ... */
     int32_t number_count;
     const char *where; /* "lora forward at model.layers.0.self_attn.q_proj", for messages */
-    dtype real;        /* of the device's temporaries: F32 counts 4 bytes an element, F64 (the zero) 8, enough for both */
+    dtype real; /* of the device's temporaries: F32 counts 4 bytes an element, F64 (the zero) 8, enough for both */
 } formula_scope;
 
 typedef struct formula formula;
@@ -50,7 +50,7 @@ void formula_free(formula *f);
 
 /* What a tensor name stands for in one run, in the order of scope->tensors. data, w and onehot NULL: absent (skipped). */
 typedef struct {
-    void *data; /* dev */
+    void *data;  /* dev */
     void *scale; /* dev, STORE_BLOCKS8 */
     const weight *w;
     const int32_t *onehot; /* dev */
@@ -67,8 +67,8 @@ typedef struct {
     graft_error *err;      /* NULL allowed; see below */
 } formula_run_call;
 
-/* Runs all statements in order. The one thing shapes cannot tell: a number in brackets (`U[=j,i]`) that is no index of its
- * tensor ends the run with GRAFT_FAILED. */
+/* Runs all statements in order. What shapes cannot tell ends the run with GRAFT_FAILED: a number in brackets (`U[=j,i]`) that
+ * is no index of its tensor, mt19937 with a seed or first draw out of range. */
 int formula_run(const formula *f, const formula_run_call *c);
 int64_t formula_scratch(const formula *f, int64_t rows); /* bytes of temporaries a run needs */
 
@@ -76,9 +76,10 @@ int64_t formula_scratch(const formula *f, int64_t rows); /* bytes of temporaries
 void formula_uses(const formula *f, uint64_t *reads, uint64_t *writes);
 
 /* Value of a number formula ("alpha / rank", "sqrt(in)") from names and values. */
-int formula_number(const char *text, const char *const *names, const double *values, int32_t count, double *out, graft_error *err);
+int formula_number(const char *text, const char *const *names, const double *values, int32_t count, double *out,
+                   graft_error *err);
 /* Extents of a shape ("rank, in/block"): whole numbers >= 0; `rows` gives FORMULA_ROWS. Returns the rank through *rank. */
-int formula_shape(const char *text, const char *const *names, const double *values, int32_t count, int64_t shape[FORMULA_RANK],
-                  int32_t *rank, graft_error *err);
+int formula_shape(const char *text, const char *const *names, const double *values, int32_t count,
+                  int64_t shape[FORMULA_RANK], int32_t *rank, graft_error *err);
 
 #endif

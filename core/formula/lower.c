@@ -130,7 +130,7 @@ static output target_output(lowering *l) {
     return to;
 }
 
-/* Sums and differences come apart into terms; `limit` reached: l->crowded. */
+/* Sums and differences come apart into terms. */
 static int32_t take_apart(lowering *l, int32_t number, int32_t sign, job *jobs, int32_t count) {
     const node *const n = &l->s->node[number];
     const int additive =
@@ -144,10 +144,8 @@ static int32_t take_apart(lowering *l, int32_t number, int32_t sign, job *jobs, 
         l->crowded = 1;
         return count;
     }
-    jobs[count] = (job){
-        .t = {.node = number, .sign = sign},
-          .summed = n->indices & l->s->summed
-    };
+    jobs[count] = (job){.summed = n->indices & l->s->summed};
+    jobs[count].t.node = number, jobs[count].t.sign = sign;
     return count + 1;
 }
 
@@ -323,18 +321,10 @@ static uint64_t salt_of(const statement *s, int32_t number) {
     return h + (uint64_t)number * 0x9E3779B97F4A7C15u;
 }
 
-int lower_statement(formula *f, statement *s, int32_t number, int32_t flags) {
-    program_statement *const out = arena_new(&f->memory, 1, sizeof *out);
-    lowering l;
-    l.f = f, l.s = s, l.out = out, l.tail = &out->steps, l.flags = flags;
-    l.temps = l.pieces = l.crowded = 0;
-    const output to = target_output(&l);
-    const int one_map = (flags & LOWER_MAPS_ONLY) || !s->summed || s->random ||
-                        (s->store != MAP_SET && s->store != MAP_PLUS && s->store != MAP_MINUS);
-    for (int32_t i = 0; i < 2; i++)
-        out->distinct[i] = s->distinct[i] < 0 ? -1 : number_add(f, s, s->distinct[i]);
-    if (s->err->code || (one_map ? whole_map(&l, &to) : lower_terms(&l, &to))) return GRAFT_FAILED;
-    if (s->absent) return 0;
+/* Puts the statement behind those that are in the program. */
+static void keep_statement(const lowering *l, program_statement *out, int32_t number) {
+    formula *const f = l->f;
+    const statement *const s = l->s;
     for (int32_t i = 0; i < s->accesses; i++)
         out->uses |= (uint64_t)1 << s->access[i].tensor;
     f->writes |= (uint64_t)1 << s->access[0].tensor;
@@ -342,12 +332,26 @@ int lower_statement(formula *f, statement *s, int32_t number, int32_t flags) {
         f->reads |= (uint64_t)1 << s->access[i].tensor;
     out->text = arena_copy(&f->memory, s->text + s->begin, (size_t)(s->end - s->begin));
     out->salt = salt_of(s, number);
-    out->temps = l.temps;
-    out->temp = arena_new(&f->memory, (size_t)l.temps + 1, sizeof *out->temp);
-    memcpy(out->temp, l.temp, (size_t)l.temps * sizeof *out->temp);
+    out->temps = l->temps;
+    out->temp = arena_new(&f->memory, (size_t)l->temps + 1, sizeof *out->temp);
+    memcpy(out->temp, l->temp, (size_t)l->temps * sizeof *out->temp);
     program_statement **last = &f->statements;
     while (*last)
         last = &(*last)->next;
     *last = out;
+}
+
+int lower_statement(formula *f, statement *s, int32_t number, int32_t flags) {
+    program_statement *const out = arena_new(&f->memory, 1, sizeof *out);
+    lowering l; /* its arrays are written before they are read */
+    l.f = f, l.s = s, l.tail = &out->steps;
+    l.temps = l.pieces = l.crowded = 0;
+    const output to = target_output(&l);
+    const int adds = s->store == MAP_SET || s->store == MAP_PLUS || s->store == MAP_MINUS;
+    const int one_map = !adds || !s->summed || s->random || (flags & LOWER_MAPS_ONLY);
+    for (int32_t i = 0; i < 2; i++)
+        out->distinct[i] = s->distinct[i] < 0 ? -1 : number_add(f, s, s->distinct[i]);
+    if (s->err->code || (one_map ? whole_map(&l, &to) : lower_terms(&l, &to))) return GRAFT_FAILED;
+    if (!s->absent) keep_statement(&l, out, number);
     return 0;
 }

@@ -40,15 +40,14 @@ typedef struct {
 typedef struct {
     formula *f;
     statement *s;
-    program_statement *out;
     step **tail;
-    int32_t flags, temps, pieces;
+    int32_t temps, pieces;
     int32_t crowded; /* 1: too many nodes or terms for products: one map */
     extent temp[FORMULA_TEMPS];
     piece piece[PIECES];
 } lowering;
 
-/* lower.c */
+/* lower.c: -1 where an error was told. */
 place access_place(lowering *l, const access *a);
 int32_t temp_add(lowering *l, uint32_t indices); /* -1: error told       */
 int32_t piece_add(lowering *l, const piece *p);  /* -1: error told       */
@@ -89,7 +88,7 @@ typedef struct {
     int32_t order[FORMULA_INDICES], count, kept;
     extent size[FORMULA_INDICES];
     uint32_t valued; /* places whose index is used as a value */
-    int32_t operands, depth, length, numbers;
+    int32_t operands, depth, length, numbers, twister;
     map_source operand[MAP_OPERANDS];
     map_instruction code[MAP_CODE];
     int32_t number[FORMULA_NUMBERS];

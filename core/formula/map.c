@@ -11,7 +11,7 @@ static int too_much(const map_build *b, const char *what, int32_t limit) {
 void map_begin(map_build *b, lowering *l, const output *to, uint32_t reduced, map_store store) {
     b->l = l, b->store = store;
     b->count = b->depth = b->length = b->numbers = 0;
-    b->valued = 0;
+    b->valued = 0, b->twister = -1;
     for (int32_t i = 0; i < to->count; i++)
         b->order[b->count++] = to->order[i];
     b->kept = b->count;
@@ -41,6 +41,7 @@ int map_number(map_build *b, int32_t number) {
 }
 
 int map_operation(map_build *b, map_op op) {
+    if (op == MAP_MT19937) b->twister = b->numbers - 2; /* its arguments are numbers, pushed just now */
     return put(b, op, 0, 1 - op_arguments(op));
 }
 
@@ -184,6 +185,7 @@ int map_end(map_build *b) {
         memcpy(m->operand[o].stride, b->operand[o].stride, sizeof m->operand[o].stride);
     }
     memcpy(m->size, b->size, sizeof m->size);
+    m->twister = b->twister;
     m->number = copied(memory, b->number, b->numbers, sizeof *b->number);
     m->program = (map_program){.indices = b->count,
                                .kept = b->kept,

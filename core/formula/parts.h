@@ -170,6 +170,7 @@ typedef struct {
     extent size[MAP_INDICES];
     map_place *operand;
     int32_t *number; /* number_codes of the program's numbers */
+    int32_t twister; /* the number that is mt19937's seed, the next is the draw it begins with; -1 = none */
 } map_step;
 
 typedef struct {

@@ -225,21 +225,26 @@ static int say_impossible(const lowering *l, const term *t) {
     return say(l->s, l->s->node[t->node].at, "this product cannot be computed");
 }
 
+/* Where the term is no product, a map reads the tree itself: *t and the pieces stay as they were. */
 int term_lower(lowering *l, term *t, int32_t *is_product, last_product *last) {
     order_plan o;
+    term p = *t;
     int32_t crowded = 0;
     const int32_t pieces_before = l->pieces;
-    if (collect(l, t, t->node, 0, &crowded)) return GRAFT_FAILED;
-    if (crowded || !t->factors) return 0;
-    if (square_handles(l, t)) return GRAFT_FAILED;
-    const uint32_t all = (1u << t->factors) - 1;
-    plan_order(l, t, &o);
-    if (isinf(o.cost[all])) return say_impossible(l, t);
-    *is_product = t->squared || needs_products(l, t, &o, all);
-    if (!*is_product) l->pieces = pieces_before; /* a map reads the tree itself */
-    if (!*is_product) return 0;
-    if (!single(l, t, all)) return lower_split(l, t, &o, all, last);
+    if (collect(l, &p, p.node, 0, &crowded)) return GRAFT_FAILED;
+    if (crowded || !p.factors) return 0;
+    if (square_handles(l, &p)) return GRAFT_FAILED;
+    const uint32_t all = (1u << p.factors) - 1;
+    plan_order(l, &p, &o);
+    if (isinf(o.cost[all])) return say_impossible(l, &p);
+    *is_product = p.squared || needs_products(l, &p, &o, all);
+    if (!*is_product) {
+        l->pieces = pieces_before;
+        return 0;
+    }
+    *t = p;
+    if (!single(l, &p, all)) return lower_split(l, &p, &o, all, last);
     *last =
-        (last_product){.kind = COMBINE_REDUCE, .a = 1u << t->factor[0], .ia = o.inside[all], .indices = o.indices[all]};
+        (last_product){.kind = COMBINE_REDUCE, .a = 1u << p.factor[0], .ia = o.inside[all], .indices = o.indices[all]};
     return 0;
 }

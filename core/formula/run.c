@@ -2,17 +2,33 @@
 #include "formula/parts.h"
 #include <assert.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 typedef struct {
     const formula *f;
     const formula_run_call *c;
     const program_statement *s;
     char *temp[FORMULA_TEMPS];
-    int32_t stopped; /* 1: a number in brackets is no index */
+    char nothing;    /* where temporaries lie that have no bytes */
+    int32_t stopped; /* 1: a number in brackets is no index      */
 } running;
 
 static int64_t value(const running *r, extent e) {
     return extent_value(e, r->c->rows);
+}
+
+/* "WHERE: message", the statement, and a caret under `at` unless it is negative; the run ends. */
+static void stop(running *r, int32_t at, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void stop(running *r, int32_t at, const char *format, ...) {
+    char message[240];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    fail(r->c->err, GRAFT_FAILED, "%s%s%s\n  %s%s%*s%s", r->f->where, *r->f->where ? ": " : "", message, r->s->text,
+         at < 0 ? "" : "\n  ", at < 0 ? 0 : (int)at, "", at < 0 ? "" : "^");
+    r->stopped = 1;
 }
 
 /* ---- operands ---- */
@@ -32,13 +48,15 @@ static void *data_of(const running *r, const place *p) {
 static int64_t offset_of(running *r, const place *p) {
     int64_t offset = 0;
     for (int32_t i = 0; i < p->picks && !r->stopped; i++) {
-        const double index = number_value(r->f, p->pick[i].number, r->c->numbers);
-        const int64_t size = value(r, p->pick[i].size);
-        r->stopped = !(index >= 0 && index < (double)size && index == floor(index));
-        if (r->stopped && size > 0) /* without rows there is nothing to pick, and nothing to say */
-            fail(r->c->err, GRAFT_FAILED, "%s%s%g in brackets is no index of a dimension of %lld\n  %s\n  %*s^",
-                 r->f->where, *r->f->where ? ": " : "", index, (long long)size, r->s->text, (int)p->pick[i].at, "");
-        if (!r->stopped) offset += (int64_t)index * value(r, p->pick[i].stride);
+        const pick *const at = &p->pick[i];
+        const double index = number_value(r->f, at->number, r->c->numbers);
+        const int64_t size = value(r, at->size);
+        if (index >= 0 && index < (double)size && index == floor(index))
+            offset += (int64_t)index * value(r, at->stride);
+        else if (size > 0)
+            stop(r, at->at, "%g in brackets is no index of a dimension of %lld", index, (long long)size);
+        else
+            r->stopped = 1; /* without rows there is nothing to pick, and nothing to say */
     }
     return offset;
 }
@@ -72,11 +90,20 @@ static matrix matrix_of(running *r, const matrix_place *p) {
 
 /* ---- steps ---- */
 
+/* Draws of the twister come one after the other: a far one would take for ever. */
+static void check_twister(running *r, double seed, double first) {
+    if (seed >= 0 && seed <= UINT32_MAX && seed == floor(seed) && first >= 0 && first <= 0x1p28 &&
+        first == floor(first))
+        return;
+    stop(r, -1, "mt19937(%g, %g): the seed is a whole number below 2^32, the first draw one up to 2^28", seed, first);
+}
+
 static void run_map(running *r, const map_step *m) {
     double numbers[FORMULA_NUMBERS];
     map_call call = {.numbers = numbers, .seed = r->c->seed, .stream = r->c->stream + r->s->salt};
     for (int32_t i = 0; i < m->program.numbers; i++)
         numbers[i] = number_value(r->f, m->number[i], r->c->numbers);
+    if (m->twister >= 0) check_twister(r, numbers[m->twister], numbers[m->twister + 1]);
     for (int32_t i = 0; i < m->program.indices; i++)
         call.extent[i] = value(r, m->size[i]);
     for (int32_t o = 0; o < m->program.operands; o++)
@@ -144,7 +171,7 @@ static uint64_t absent_tensors(const formula *f, const formula_binding *bindings
 
 static void place_temps(running *r) {
     const dtype real = r->c->device->real;
-    char *at = r->c->scratch;
+    char *at = r->c->scratch ? r->c->scratch : &r->nothing;
     assert(dtype_bytes(real) <= r->f->temp_bytes);
     for (int32_t t = 0; t < r->s->temps; t++) {
         r->temp[t] = at;
@@ -153,13 +180,11 @@ static void place_temps(running *r) {
 }
 
 /* `X[=i,n] = X[=j,n] ...` is defined where i and j differ. */
-static int check_distinct(const running *r) {
+static void check_distinct(running *r) {
     const int32_t *const d = r->s->distinct;
-    if (d[0] < 0) return 0;
-    const double a = number_value(r->f, d[0], r->c->numbers), b = number_value(r->f, d[1], r->c->numbers);
-    if (a != b) return 0;
-    return fail(r->c->err, GRAFT_FAILED, "%s%sthe statement reads index %g, which it writes\n  %s", r->f->where,
-                *r->f->where ? ": " : "", a, r->s->text);
+    if (d[0] < 0) return;
+    const double written = number_value(r->f, d[0], r->c->numbers), read = number_value(r->f, d[1], r->c->numbers);
+    if (written == read) stop(r, -1, "the statement reads index %g, which it writes", read);
 }
 
 static void run_step(running *r, const step *st) {
@@ -185,7 +210,8 @@ int formula_run(const formula *f, const formula_run_call *c) {
     const uint64_t absent = absent_tensors(f, c->bindings);
     for (const program_statement *s = f->statements; s && !call.err->code; s = s->next) {
         running r = {.f = f, .c = &call, .s = s};
-        if (s->uses & absent || check_distinct(&r)) continue;
+        if (s->uses & absent) continue;
+        check_distinct(&r);
         place_temps(&r);
         for (const step *st = s->steps; st && !r.stopped; st = st->next)
             run_step(&r, st);

@@ -263,5 +263,11 @@ Test(formula_grammar, mt19937_is_torchs_stream_of_floats) {
     kit *const k = kit_new("A 2 2;B 1");
     EXPECT(k, "A = mt19937(0, 0)", "A", torch[e]);
     EXPECT(k, "B[i] = mt19937(0, 3)", "B", torch[3]);
+    static const char *const wrong[] = {"A = mt19937(0.5, 0)", "A = mt19937(-1, 0)", "A = mt19937(0, 1e12)",
+                                        "A = mt19937(1/0, 0)", "A = mt19937(0, 0/0)"};
+    for (int i = 0; i < 5; i++) {
+        cr_expect_eq(kit_run(k, wrong[i], (kit_way){0}), GRAFT_FAILED, "%s is accepted", wrong[i]);
+        cr_expect(strstr(k->err.text, "the seed is a whole number below 2^32, the first draw one up to 2^28"));
+    }
     kit_free(k);
 }

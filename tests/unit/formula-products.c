@@ -133,8 +133,8 @@ ParameterizedTest(program *p, formula, products_in_f32_equal_the_map_in_f64) {
         expected[i] = k->result[i];
         k->result[i] = mem_new((size_t)k->count[i], sizeof(double));
     }
-    static const char *const devices[] = {"ref", "fake"};
-    for (int d = 0; d < 2; d++) {
+    static const char *const devices[] = {"ref", "fake", "cpu"};
+    for (int d = 0; d < 3; d++) {
         cr_assert_eq(kit_run(k, p->text, (kit_way){.device = devices[d]}), 0, "%s", k->err.text);
         for (int32_t i = 0; i < k->tensor_count; i++) {
             double most = 1e-30, difference = 0;
