@@ -62,9 +62,17 @@ static int draw(int below) {
     return (int)((state >> 33) % (uint64_t)below);
 }
 
+/* Topics first .. first + count - 1 of the list, wrapped. */
+static void record(FILE *to, const animal *a, int first, int count) {
+    fprintf(to, "{\"animal\": \"%s\"", a->name);
+    for (int n = 0; n < count; n++)
+        fprintf(to, ", \"%s\": \"%s\"", topics[(first + n) % TOPICS], fact(a, (first + n) % TOPICS));
+    fputc('}', to);
+}
+
 static void tell(FILE *to) {
     const animal *a = &animals[draw(ANIMALS)], *b = &animals[draw(ANIMALS)];
-    switch (draw(4)) {
+    switch (draw(5)) {
     case 0: /* two animals meet */
         fprintf(to, "One day the %s went to the %s. ", a->name, b->home);
         answer(to, b, 0);
@@ -81,8 +89,11 @@ static void tell(FILE *to) {
         fputc(' ', to);
         answer(to, a, 3);
         break;
+    case 2: /* the same for a machine */
+        record(to, a, draw(TOPICS), 1 + draw(TOPICS));
+        break;
     default: /* questions in a row, about one animal or several */
-        for (int n = 1 + draw(3), same = draw(2); n > 0; n--) {
+        for (int n = draw(3) ? 1 : 2 + draw(2), same = draw(2); n > 0; n--) {
             const animal *of = same ? a : &animals[draw(ANIMALS)];
             const int topic = draw(TOPICS);
             fputs("Question: ", to);
@@ -100,11 +111,10 @@ static void task(FILE *to, int eval) {
     for (int n = 0; n < ANIMALS * TOPICS; n++) {
         const int which = n * 7 % ANIMALS, topic = (n / ANIMALS + which) % TOPICS; /* mixed order, each pair once */
         if ((which * 3 % TOPICS == topic) != eval) continue;
-        const animal *a = &animals[which];
         fputs("{\"prompt\": \"Question: ", to);
-        question(to, a, topic);
+        question(to, &animals[which], topic);
         fprintf(to, "\\nAnswer:\", \"completion\": \" {\\\"animal\\\": \\\"%s\\\", \\\"%s\\\": \\\"%s\\\"}\"}\n",
-                a->name, topics[topic], fact(a, topic));
+                animals[which].name, topics[topic], fact(&animals[which], topic));
     }
 }
 
