@@ -145,7 +145,7 @@ int cli_parse(const command *c, const char *letters, const struct option *more,
     out->adapters = arena_new(&out->memory, (size_t)count + 1, sizeof *out->adapters);
     optind = 0;
     opterr = 0;
-    for (int val; (val = getopt_long(count, words, ":h", table, NULL)) != -1;) {
+    for (int val; (val = getopt_long(count, words, strchr(letters, 'o') ? ":ho:" : ":h", table, NULL)) != -1;) {
         if (val == 'h') {
             fputs(c->help, stdout);
             exit(GRAFT_OK);
