@@ -31,11 +31,11 @@ static int set_slot(optimizer *o, optimizer_shape *c, int32_t s, int32_t *number
     if (check_slot(o, d, err)) return err->code;
     if (d->role == GRAFT_NUMBER)
         return formula_number(d->init ? d->init : "0", o->number_names, numbers, known, &c->numbers[(*number)++], err);
-    if (strcmp(d->shape, "size") == 0) {
+    if (formula_shape(d->shape, o->number_names, numbers, known, c->shape[s], &c->slot_rank[s], err)) return err->code;
+    if (strstr(d->shape, "size") && c->slot_rank[s] == 1) { /* lies like p, or is absent: "centered ? size : 0" */
+        const int64_t absent[FORMULA_RANK] = {0};
+        memcpy(c->shape[s], c->shape[s][0] == c->count ? c->own : absent, sizeof c->shape[s]);
         c->slot_rank[s] = c->rank;
-        memcpy(c->shape[s], c->own, sizeof c->own);
-    } else if (formula_shape(d->shape, o->number_names, numbers, known, c->shape[s], &c->slot_rank[s], err)) {
-        return err->code;
     }
     c->slot_count[s] = 1;
     for (int32_t r = 0; r < c->slot_rank[s]; r++)

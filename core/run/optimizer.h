@@ -2,7 +2,7 @@
  *
  * Names in its formulas: p the parameter, g its gradient (clipped), the component's slots, and the numbers lr, t (updates of
  * this parameter, from 1), size, matrix (1 for a matrix), out and in (of a matrix, else 0), and its options. A slot of shape
- * "size" lies like p; "out" and "in" are vectors of a matrix and absent elsewhere. Slots: BUFFER state that checkpoints
+ * "size" (or "option ? size : 0": absent unless) lies like p; "out" and "in" are vectors of a matrix and absent elsewhere. Slots: BUFFER state that checkpoints
  * hold, TEMP scratch, NUMBER a formula of options and sizes. store = "blocks8" keeps a state in bitsandbytes' blockwise
  * 8 bits, where the parameter has 4096 elements or more (below, real numbers). Threads: as the kernel table. */
 #ifndef GRAFT_RUN_OPTIMIZER_H
