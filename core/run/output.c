@@ -8,25 +8,49 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const int64_t shard_bytes = INT64_C(5000000000); /* as huggingface_hub cuts */
 
 /* ---- the rules ---- */
-
-static int is_empty(const char *folder) {
-    DIR *const entries = opendir(folder);
-    int empty = 1;
-    for (struct dirent *e; empty && entries && (e = readdir(entries));)
-        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
-    if (entries) closedir(entries);
-    return empty;
-}
 
 static int has(const char *folder, const char *name) {
     char *const path = path_join(folder, name);
     const int there = file_exists(path);
     free(path);
     return there;
+}
+
+/* Only what a run began is resumed or removed: its run.ini says who wrote it. A person's own run.ini does not. */
+static int holds_run(const char *folder) {
+    static const char mark[] = "; every setting of this run, written by graft";
+    char *const path = path_join(folder, "run.ini"), line[sizeof mark] = "";
+    FILE *const file = fopen(path, "r");
+    const int holds = file && fgets(line, sizeof line, file) && strcmp(line, mark) == 0;
+    if (file) fclose(file);
+    free(path);
+    return holds;
+}
+
+/* 1: nothing in there is worth keeping: it is empty, or a run began in it and did no step. */
+static int is_free(const char *folder) {
+    static const char *const begun[] = {".", "..", "run.ini", "checkpoints", "metrics.jsonl"};
+    DIR *const entries = opendir(folder);
+    int64_t step;
+    int is = 1;
+    for (struct dirent *e; is && entries && (e = readdir(entries));) {
+        int known = 0;
+        for (size_t i = 0; i < sizeof begun / sizeof *begun; i++)
+            known |= strcmp(e->d_name, begun[i]) == 0;
+        is = known;
+    }
+    if (entries) closedir(entries);
+    char *const newest = checkpoint_newest(folder, &step), *const lines = path_join(folder, "metrics.jsonl");
+    struct stat s;
+    if (newest || (stat(lines, &s) == 0 && s.st_size > 0) || (has(folder, "run.ini") && !holds_run(folder))) is = 0;
+    free(newest);
+    free(lines);
+    return is;
 }
 
 static int same_place(const char *a, const char *b) {
@@ -46,13 +70,12 @@ int output_check(const recipe *r, int resume, int overwrite, char **checkpoint, 
                     folder);
     if (!file_exists(folder)) return GRAFT_OK;
     if (!file_is_folder(folder)) return fail(err, GRAFT_USAGE, "[output] path = %s is a file; name a folder", folder);
-    if (is_empty(folder)) return GRAFT_OK;
+    if (is_free(folder)) return GRAFT_OK;
     if (!resume && !overwrite)
         return fail(err, GRAFT_USAGE, "%s is not empty; --resume goes on with the run in it, --overwrite replaces it",
                     folder);
-    if (!has(folder, "run.ini"))
-        return fail(err, GRAFT_USAGE, "%s is not empty and holds no run (there is no run.ini); name another folder",
-                    folder);
+    if (!holds_run(folder))
+        return fail(err, GRAFT_USAGE, "%s is not empty and holds no run of graft; name another folder", folder);
     if (resume) *checkpoint = checkpoint_newest(folder, &step);
     return GRAFT_OK;
 }

@@ -1,0 +1,189 @@
+/* Runs that stop and go on: the same bytes as a run that never stopped, whatever is trained and however it stopped; and what
+ * may not be resumed is said. */
+#include "base/memory.h"
+#include "train-kit.h"
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ADAMW "[optimizer]\nplugin = adamw\nlr = 0.01\n[schedule]\nplugin = cosine\nwarmup_steps = 2\n"
+#define LORA  "[adapter]\nplugin = lora\nrank = 4\ntargets = all-linear\ndropout = 0.1\n"
+
+/* `stops` are the steps to stop behind, one after the other, ended by 0. */
+static void check_resume(const char *sections, const char *const *results, const int *stops) {
+    char *const folder = kit_make(8), *text;
+    kit_ini(folder, "whole", sections);
+    kit_ini(folder, "parts", sections);
+    cr_assert_eq(kit_train(folder, "whole", "--quiet", &text), 0, "%s", text);
+    free(text);
+    for (int i = 0; stops[i]; i++) {
+        char *const options = mem_format("--quiet --stop-after %d%s", stops[i], i ? " --resume" : "");
+        cr_assert_eq(kit_train(folder, "parts", options, &text), 0, "%s", text);
+        cr_assert(!kit_has(folder, "parts/result.json"));
+        free(text);
+        free(options);
+    }
+    cr_assert_eq(kit_train(folder, "parts", "--quiet --resume", &text), 0, "%s", text);
+    free(text);
+    cr_expect(kit_same(folder, "whole", "parts", "metrics.jsonl"), "metrics differ");
+    cr_expect(kit_same(folder, "whole", "parts", "result.json"), "results differ");
+    for (int i = 0; results[i]; i++)
+        cr_expect(kit_same(folder, "whole", "parts", results[i]), "%s differs", results[i]);
+    kit_remove(folder);
+}
+
+static const char *const adapter_files[] = {"adapter_model.safetensors", "adapter_config.json", NULL};
+static const char *const model_files[] = {"model.safetensors", "config.json", NULL};
+
+Test(resume, lora_with_dropout_goes_on_as_if_it_had_never_stopped) {
+    check_resume(LORA ADAMW "[train]\nsteps = 8\neval_every = 3\nsave_every = 2\n", adapter_files, (int[]){3, 4, 7, 0});
+}
+
+Test(resume, full_fine_tuning_with_momentum_goes_on_as_if_it_had_never_stopped) {
+    check_resume("[adapter]\nplugin = full\n[optimizer]\nplugin = sgd\nlr = 0.05\nmomentum = 0.9\n[train]\nsteps = 8\n",
+                 model_files, (int[]){5, 0});
+}
+
+Test(resume, lora_on_a_quantized_base_goes_on_as_if_it_had_never_stopped) {
+    check_resume(LORA ADAMW "[quantizer]\nplugin = quant-nf4\n[train]\nsteps = 8\n", adapter_files, (int[]){1, 0});
+}
+
+Test(resume, several_adapters_go_on_as_if_they_had_never_stopped) {
+    static const char *const files[] = {"first/adapter_model.safetensors", "second/adapter_model.safetensors", NULL};
+    check_resume("[adapter.first]\nplugin = lora\nrank = 2\ntargets = q_proj, v_proj\n"
+                 "[adapter.second]\nplugin = rslora\nrank = 4\ntargets = q_proj, down_proj\n" ADAMW
+                 "[train]\nsteps = 8\n",
+                 files, (int[]){4, 0});
+}
+
+Test(resume, a_finished_run_stays_as_it_is) {
+    char *const folder = kit_make(3), *text;
+    kit_ini(folder, "run", LORA ADAMW);
+    cr_assert_eq(kit_train(folder, "run", "--quiet", NULL), 0);
+    char *const before = kit_read(folder, "run/metrics.jsonl");
+    cr_assert_eq(kit_train(folder, "run", "--quiet --resume", &text), 0, "%s", text);
+    char *const after = kit_read(folder, "run/metrics.jsonl");
+    cr_expect_str_eq(before, after);
+    free(before);
+    free(after);
+    free(text);
+    kit_remove(folder);
+}
+
+Test(resume, ctrl_c_ends_behind_the_step_with_a_checkpoint_and_exit_code_0) {
+    char *const folder = kit_make(60), *text;
+    kit_ini(folder, "whole", LORA ADAMW);
+    kit_ini(folder, "parts", LORA ADAMW);
+    cr_assert_eq(kit_train(folder, "whole", "--quiet", NULL), 0);
+    const pid_t child = kit_start(folder, "parts", "--quiet");
+    for (int i = 0; i < 2000 && !kit_has(folder, "parts/metrics.jsonl"); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    int status;
+    kill(child, SIGINT);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d", status);
+    cr_expect(kit_has(folder, "parts/checkpoints"));
+    cr_assert_eq(kit_train(folder, "parts", "--quiet --resume", &text), 0, "%s", text);
+    cr_expect(kit_same(folder, "whole", "parts", "metrics.jsonl"));
+    cr_expect(kit_same(folder, "whole", "parts", "adapter_model.safetensors"));
+    free(text);
+    kit_remove(folder);
+}
+
+/* ---- what may change between the parts ---- */
+
+static void expect_refused(const char *folder, const char *name, const char *options, const char *words) {
+    char *text;
+    cr_expect_eq(kit_train(folder, name, options, &text), 2, "%s: %s", options, text);
+    cr_expect(strstr(text, words), "%s: \"%s\" is not in: %s", options, words, text);
+    free(text);
+}
+
+Test(resume, settings_that_change_the_numbers_are_refused_with_key_and_both_values) {
+    char *const folder = kit_make(6);
+    kit_ini(folder, "run", LORA ADAMW);
+    cr_assert_eq(kit_train(folder, "run", "--quiet --stop-after 4", NULL), 0);
+    expect_refused(folder, "run", "--resume --set optimizer.lr=0.02", "optimizer.lr: was 0.01, is 0.02");
+    expect_refused(folder, "run", "--resume --set adapter.alpha=3", "adapter.alpha: was 16, is 3");
+    expect_refused(folder, "run", "--resume --set train.seed=1", "train.seed: was 42, is 1");
+    expect_refused(folder, "run", "--resume --set train.slice_tokens=48", "train.slice_tokens: was 96, is 48");
+    expect_refused(folder, "run", "--resume --set train.steps=5", "learning rate of step");
+    char *text;
+    cr_expect_eq(kit_train(folder, "run", "--quiet --resume --set train.threads=1 --set train.save_every=1", &text), 0,
+                 "%s", text);
+    free(text);
+    kit_remove(folder);
+}
+
+Test(resume, a_run_without_a_fall_of_the_learning_rate_may_be_made_longer) {
+    char *const folder = kit_make(6), *text;
+    static const char sections[] = LORA "[optimizer]\nplugin = adamw\nlr = 0.01\n[schedule]\nplugin = constant\n";
+    kit_ini(folder, "whole", sections);
+    kit_ini(folder, "parts", sections);
+    cr_assert_eq(kit_train(folder, "whole", "--quiet", NULL), 0);
+    cr_assert_eq(kit_train(folder, "parts", "--quiet --set train.steps=2", NULL), 0);
+    cr_assert_eq(kit_train(folder, "parts", "--quiet --resume", &text), 0, "%s", text);
+    cr_expect(kit_same(folder, "whole", "parts", "adapter_model.safetensors"));
+    free(text);
+    kit_remove(folder);
+}
+
+Test(resume, the_output_folder_is_never_taken_by_surprise) {
+    char *const folder = kit_make(2), *text;
+    kit_ini(folder, "run", LORA ADAMW);
+    cr_assert_eq(kit_train(folder, "run", "--quiet --resume", &text), 0, "nothing there yet: %s", text);
+    free(text);
+    expect_refused(folder, "run", "", "not empty");
+    char *const foreign = mem_format("--overwrite --set output.path=%s/config", folder);
+    expect_refused(folder, "run", foreign, "holds no run");
+    free(foreign);
+    char *const beside = mem_format("--set output.path=%s", folder); /* where the INI itself is called run.ini */
+    expect_refused(folder, "run", beside, "not empty");
+    free(beside);
+    char *const own = mem_format("--set output.path=%s/model", folder);
+    expect_refused(folder, "run", own, "folder of the model itself");
+    cr_assert_eq(kit_train(folder, "run", "--quiet --overwrite", &text), 0, "%s", text);
+    free(own);
+    free(text);
+    kit_remove(folder);
+}
+
+/* ---- damaged checkpoints ---- */
+
+Test(resume, a_damaged_checkpoint_is_named) {
+    char *const folder = kit_make(4), *text;
+    kit_ini(folder, "run", LORA ADAMW);
+    cr_assert_eq(kit_train(folder, "run", "--quiet --stop-after 2", NULL), 0);
+    char *const state = mem_format("%s/run/checkpoints/step-000002/state.safetensors", folder);
+    cr_assert_eq(truncate(state, 1000), 0);
+    cr_expect_eq(kit_train(folder, "run", "--quiet --resume", &text), 1);
+    cr_expect(strstr(text, "step-000002/state.safetensors"), "%s", text);
+    free(state);
+    free(text);
+    kit_remove(folder);
+}
+
+/* ---- what must not change a bit ---- */
+
+Test(training, threads_and_micro_batches_and_keeping_activations_change_no_bit) {
+    char *const folder = kit_make(4), *text;
+    static const char *const more[] = {"--set train.threads=1", "--set train.threads=5",
+                                       "--set train.checkpoint_activations=yes", "--set train.accumulate=4"};
+    kit_ini(folder, "run", LORA ADAMW "[train]\nthreads = 2\ncheckpoint_activations = no\n");
+    cr_assert_eq(kit_train(folder, "run", "--quiet", NULL), 0);
+    for (int i = 0; i < 4; i++) {
+        char *const options = mem_format("--quiet --set output.path=%s/other%d %s", folder, i, more[i]);
+        char *const name = mem_format("other%d", i);
+        cr_assert_eq(kit_train(folder, "run", options, &text), 0, "%s", text);
+        cr_expect(kit_same(folder, "run", name, "metrics.jsonl"), "%s", more[i]);
+        cr_expect(kit_same(folder, "run", name, "adapter_model.safetensors"), "%s", more[i]);
+        free(options);
+        free(name);
+        free(text);
+    }
+    kit_remove(folder);
+}
