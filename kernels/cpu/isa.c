@@ -5,22 +5,47 @@
 #include <string.h>
 
 #if defined(__x86_64__)
-static int has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#    include <cpuid.h>
+
+/* Bits of CPUID, and what the system saves of registers (XCR0). */
+typedef struct {
+    uint32_t leaf1_c, leaf7_b, leaf7_1_a;
+    uint64_t saved;
+} features;
+
+static features features_here(void) {
+    features f = {0};
+    uint32_t a, b, c, d, low, high;
+    if (__get_cpuid(1, &a, &b, &c, &d)) f.leaf1_c = c;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) f.leaf7_b = b;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) f.leaf7_1_a = a;
+    if (f.leaf1_c & bit_OSXSAVE) {
+        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+        f.saved = (uint64_t)high << 32 | low;
+    }
+    return f;
 }
 
-static int has_avx512(void) {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+static int all_of(uint64_t bits, uint64_t wanted) {
+    return (bits & wanted) == wanted;
 }
 
-static int has_avx512_bf16(void) {
-    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+static int has_avx2(const features *f) {
+    return all_of(f->saved, 0x6) && all_of(f->leaf1_c, bit_FMA | bit_F16C | bit_AVX) && all_of(f->leaf7_b, bit_AVX2);
+}
+
+static int has_avx512(const features *f) {
+    return has_avx2(f) && all_of(f->saved, 0xe0) &&
+           all_of(f->leaf7_b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | (uint32_t)bit_AVX512VL);
+}
+
+static int has_avx512_bf16(const features *f) {
+    return has_avx512(f) && all_of(f->leaf7_1_a, 1u << 5);
 }
 
 static const struct {
     isa set;
-    int (*here)(void);
+    int (*here)(const features *f);
 } sets[] = {
   /* the best first */
     {{"avx512-bf16", &vector_functions_avx512bf16}, has_avx512_bf16},
@@ -32,10 +57,10 @@ enum { COUNT = sizeof sets / sizeof *sets };
 int isa_choose(isa *out, graft_error *err) {
     const char *const wanted = getenv("GRAFT_CPU");
     strbuf have = {0};
-    __builtin_cpu_init();
+    const features f = features_here();
     *out = (isa){"", NULL};
     for (int i = COUNT - 1; i >= 0; i--) {
-        if (!sets[i].here()) continue;
+        if (!sets[i].here(&f)) continue;
         strbuf_printf(&have, "%s%s", have.text ? ", " : "", sets[i].set.name);
         if (!wanted || !*wanted || !strcmp(wanted, sets[i].set.name)) *out = sets[i].set;
     }
