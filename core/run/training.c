@@ -139,6 +139,7 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
         t->state.loss = line.loss;
         out->tokens_computed += tokens;
         progress_step(t->progress, line.step, line.loss, line.lr, line.grad_norm, tokens);
+        if (t->options.stepped) t->options.stepped(t->options.context, line.step, tokens);
         if (finish_step(t, &line, err)) break;
         out->interrupted = t->state.step < t->plan.steps && t->saved_at == t->state.step &&
                            (stop_requested() || (t->options.stop_after && t->state.step >= t->options.stop_after));

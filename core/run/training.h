@@ -17,6 +17,8 @@ typedef struct {
     int32_t plan_only;  /* 1: the output folder is not looked at                                 */
     int64_t stop_after; /* ends behind this step as Ctrl-C would; 0: never                       */
     const char *device; /* as session_request; NULL: the recipe's                                */
+    void (*stepped)(void *context, int64_t step, int64_t tokens); /* after each step, tokens computed; NULL allowed */
+    void *context;
 } training_options;
 
 typedef struct {
