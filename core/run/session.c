@@ -150,6 +150,7 @@ int session_load(session *s, uint64_t seed, graft_error *err) {
     if (model_load(s->model, s->device, s->activation, s->adapters, s->quantizer, err)) return err->code;
     for (int32_t n = 0; n < s->spec_count && !err->code; n++)
         if (s->starts[n]) adapt_load(s->adapters, n, s->starts[n], err);
+    if (!err->code && s->spec_count) model_refresh(s->model); /* folders may hold trained base tensors */
     return err->code;
 }
 
