@@ -125,7 +125,8 @@ static const formula *program_of(call *c, const char *text) {
                                  .tensor_count = fill_names(c->a, i, c->h, names),
                                  .numbers = t->number_names,
                                  .number_count = t->number_count,
-                                 .where = where};
+                                 .where = where,
+                                 .real = c->a->device ? c->a->device->real : F64};
     formula *program = NULL;
     formula_compile(text, &scope, &program, c->err);
     free(where);
@@ -161,7 +162,8 @@ static void service_run(graft_call *g, const char *text) {
                                   .activation = c->pass ? c->pass->activation : c->a->device->real,
                                   .scratch = c->scratch,
                                   .seed = c->a->seed,
-                                  .stream = hash_text(c->i->site.name) ^ (uint64_t)c->i->spec << 32};
+                                  .stream = hash_text(c->i->site.name) ^ (uint64_t)c->i->spec << 32,
+                                  .err = c->err};
     formula_run(f, &run);
 }
 

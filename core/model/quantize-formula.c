@@ -34,7 +34,8 @@ static void service_run(graft_call *g, const char *text) {
                                       .bindings = c->bindings,
                                       .numbers = c->numbers,
                                       .activation = c->k->real,
-                                      .scratch = scratch};
+                                      .scratch = scratch,
+                                      .err = c->err};
         formula_run(f, &run);
         c->k->release(c->k, scratch);
     }

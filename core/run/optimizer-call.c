@@ -79,7 +79,8 @@ static void service_run(graft_call *g, const char *text) {
                                   .scratch = o->scratch,
                                   .seed = o->seed,
                                   .stream =
-                                      (uint64_t)c->param << 40 ^ (uint64_t)o->updates << 8 ^ (uint64_t)c->ordinal++};
+                                      (uint64_t)c->param << 40 ^ (uint64_t)o->updates << 8 ^ (uint64_t)c->ordinal++,
+                                  .err = c->err};
     formula_run(program, &run);
 }
 
