@@ -81,7 +81,7 @@ static int64_t whole(const reader *r, const char *key, int64_t fallback, int64_t
     if (value != fallback && (value < low || value > high))
         fail(r->err, GRAFT_FAILED, "%s: %s is %lld; it must be between %lld and %lld", r->what, key, (long long)value,
              (long long)low, (long long)high);
-    return value;
+    return r->err->code ? fallback : value;
 }
 
 static double number(const reader *r, const char *key, double fallback, double low, double high) {
@@ -89,7 +89,7 @@ static double number(const reader *r, const char *key, double fallback, double l
     if (r->err->code || json_get_real(r->config, r->what, key, fallback, &value, r->err)) return fallback;
     if (value != fallback && !(value >= low && value <= high))
         fail(r->err, GRAFT_FAILED, "%s: %s is %g; it must be between %g and %g", r->what, key, value, low, high);
-    return value;
+    return r->err->code ? fallback : value;
 }
 
 static int truth(const reader *r, const char *key, int fallback) {

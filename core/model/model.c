@@ -271,6 +271,8 @@ static void warn_extra(const model *m) {
     strmap used = {0};
     for (int32_t t = 0; t < m->tensor_count; t++)
         strmap_put(&used, m->sources[t]->name, strlen(m->sources[t]->name), t);
+    const tensor_info *head = find_tensor(m->files, m->tensors[m->outside.weight[ROLE_HEAD]].name);
+    if (head) strmap_put(&used, head->name, strlen(head->name), 0); /* the second copy of a tied table */
     int64_t count = 0, seen;
     const char *first = NULL;
     for (int64_t i = 0; i < safetensors_count(m->files); i++) {
@@ -281,8 +283,9 @@ static void warn_extra(const model *m) {
         count++;
     }
     if (count)
-        log_warn("%s: %lld tensor%s in the files no part of this model and left alone, the first is %s", m->folder,
-                 (long long)count, count == 1 ? " is" : "s are", first);
+        log_warn(
+            "%s: %lld of the tensors in the files belong to no part of this model and are left alone, the first is %s",
+            m->folder, (long long)count, first);
     strmap_free(&used);
 }
 
