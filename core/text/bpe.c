@@ -46,7 +46,7 @@ struct bpe_merge {
 /* ---- loading ---- */
 
 static uint64_t pair_hash(int32_t left, int32_t right) {
-    return hash_mix((uint32_t)left, (uint32_t)right);
+    return hash_mix((uint64_t)(uint32_t)left << 32, (uint32_t)right);
 }
 
 static merge_slot *merge_of(const bpe *b, int32_t left, int32_t right) {
@@ -57,7 +57,7 @@ static merge_slot *merge_of(const bpe *b, int32_t left, int32_t right) {
 }
 
 static uint64_t join_bit(uint32_t left, uint32_t right) {
-    return hash_mix(left, right) & (JOIN_BITS - 1);
+    return hash_mix((uint64_t)left << 32, right) & (JOIN_BITS - 1);
 }
 
 /* Notes that the last character of `left` and the first of `right` meet in a merge. */

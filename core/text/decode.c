@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST = 64 << 20, STEPS = 64 }; /* replacements, one after the other, would fill any memory */
-#define REPLACEMENT "\xEF\xBF\xBD"       /* U+FFFD */
+enum { GROWTH = 32, SLACK = 1 << 20, STEPS = 64 }; /* replacements, one after the other, would fill any memory */
+#define REPLACEMENT "\xEF\xBF\xBD"                 /* U+FFFD */
 
 typedef struct {
     enum { JOIN, BYTES, FALLBACK, REPLACE, FUSE, STRIP, METASPACE } kind;
@@ -144,7 +144,8 @@ struct decoding {
     const decoder *decoder;
     step_state *states;
     pattern_scratch search;
-    strbuf *out; /* during a call */
+    int64_t pushed; /* bytes of all tokens so far */
+    strbuf *out;    /* during a call */
     graft_error *err;
 };
 
@@ -255,8 +256,9 @@ static int replace(decoding *d, int64_t at, const char *text, int64_t length) {
         strbuf_add(&made, text + done, (size_t)(begin - done));
         strbuf_add(&made, s->content, (size_t)s->length);
         done = end;
-        if (made.length > LONGEST) rc = fail(d->err, GRAFT_FAILED, "the decoder Replace makes the text too long");
-        if (made.length > LONGEST) break;
+        if ((int64_t)made.length <= GROWTH * d->pushed + SLACK) continue;
+        rc = fail(d->err, GRAFT_FAILED, "the decoder Replace makes the text too long");
+        break;
     }
     if (rc == 0) {
         strbuf_add(&made, text + done, (size_t)(length - done));
@@ -379,6 +381,7 @@ decoding *decoding_new(const decoder *d) {
 int decoding_push(decoding *d, const char *token, int64_t length, strbuf *out, graft_error *err) {
     d->out = out;
     d->err = err;
+    d->pushed += length;
     return feed(d, 0, token, length);
 }
 
@@ -390,6 +393,7 @@ int decoding_end(decoding *d, strbuf *out, graft_error *err) {
         const int failed = finish(d, at);
         if (!rc) rc = failed;
     }
+    d->pushed = 0;
     return rc;
 }
 

@@ -3,11 +3,12 @@
  *   \p{L} \s \d \w   the property of PCRE2 and the ranges that Unicode 16 added to it; white space and words spelled out
  *   [^\S\n]          a class with a negated part becomes look-aheads: (?:(?![\n])(?=[spaces])(?s:.))
  *   (a)              no captures: (?:a)
- *   {,3}             {0,3}
+ *   {,3}  a{2}+      {0,3}  (?:a{2})+: an interval is never possessive, nor reluctant when it has one number
  *   (?m:a)           (?s:a): Ruby's m lets the dot match a newline
  *   \b               boundaries between the word characters above
- * Refused by name, because the two read them differently: nested classes and &&, \X \R \G \K and other letters, possessive
- * and reluctant {n}, named groups, back references, options in the middle, extended mode. */
+ * Refused by name, because the two read them differently: nested classes and &&, \X \R \G \K and other letters, named
+ * groups, back references, options in the middle, extended mode; and where case does not count, what Oniguruma expands to
+ * several characters: letters that are not ASCII, properties of case, and "ss", "st", "ff", "fi", "fl". */
 #include "text/pattern.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST = 1 << 20 }; /* bytes of a translated expression */
+enum { LONGEST = 1 << 20, DEEPEST = 100 }; /* bytes of a translated expression; groups in groups */
 
 #define SPACES "\\t-\\r\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
 
@@ -23,6 +24,13 @@ typedef struct {
     const char *source, *at, *end;
     strbuf *out;
     graft_error *err;
+    size_t atom; /* where in out the last thing begins that a quantifier can follow */
+    struct {
+        size_t begin;
+        int caseless;
+    } groups[DEEPEST]; /* that are open; 0: the whole */
+    int depth;
+    char before; /* the last literal character, 0 when the last thing was another */
 } translation;
 
 /* What one escape means. */
@@ -41,6 +49,22 @@ static int refuse(translation *t, const char *what, const char *from) {
 static int starts(const translation *t, const char *with) {
     const size_t n = strlen(with);
     return (size_t)(t->end - t->at) >= n && memcmp(t->at, with, n) == 0;
+}
+
+static int caseless(const translation *t) {
+    return t->groups[t->depth].caseless;
+}
+
+/* A literal where case may not count: 0, or refused. */
+static int check_literal(translation *t, uint32_t code, const char *from) {
+    static const char *const folds[] = {"ss", "st", "ff", "fi", "fl"};
+    const char before = t->before;
+    t->before = code < 0x80 ? (char)tolower((int)code) : 0;
+    if (!caseless(t)) return 0;
+    if (code >= 0x80) return refuse(t, "a letter regardless of case", from);
+    for (int i = 0; i < 5; i++)
+        if (before == folds[i][0] && t->before == folds[i][1]) return refuse(t, "a ligature regardless of case", from);
+    return 0;
 }
 
 /* \w: Oniguruma counts superscripts and fractions of Latin-1 outside brackets only. */
@@ -78,6 +102,8 @@ static int read_property(translation *t, int negated, const char *from, meaning 
     name[n] = '\0';
     m->kind = negated ? NOT_SET : SET;
     if (!unicode_property(name, &m->text)) return refuse(t, "a character property", from);
+    if (caseless(t) && m->text.text[3] == 'L' && strchr("ult", m->text.text[4]))
+        return refuse(t, "a property regardless of case", from);
     t->at = close + 1;
     return 0;
 }
@@ -154,8 +180,14 @@ static int read_escape(translation *t, int in_class, meaning *m) {
 }
 
 static int translate_escape(translation *t) {
+    const char *const from = t->at;
     meaning m;
-    const int rc = read_escape(t, 0, &m);
+    int rc = read_escape(t, 0, &m);
+    if (m.kind != CODE)
+        t->before = 0;
+    else if (!rc)
+        rc = check_literal(t, m.code, from);
+    t->atom = t->out->length;
     if (!rc) {
         if (m.kind == CODE)
             strbuf_printf(t->out, "\\x{%X}", m.code);
@@ -177,14 +209,17 @@ static int read_class(translation *t, int negated, const char *from, strbuf *pla
         const char c = *t->at;
         if (c == '[') return refuse(t, "a class inside a class", t->at);
         if (starts(t, "&&")) return refuse(t, "an intersection of classes", t->at);
+        if (caseless(t) && (unsigned char)c >= 0x80) return refuse(t, "a letter regardless of case", t->at);
         if (c != '\\') {
-            if (c == '-' && after_set) strbuf_puts(plain, "\\");
+            if ((c == '-' && after_set) || strchr(".:=", c))
+                strbuf_puts(plain, "\\"); /* [.a.] has a meaning of its own */
             strbuf_add(plain, t->at++, 1);
             after_set = 0;
             continue;
         }
         meaning m;
-        const int rc = read_escape(t, 1, &m);
+        int rc = read_escape(t, 1, &m);
+        if (!rc && m.kind == CODE && m.code >= 0x80 && caseless(t)) rc = refuse(t, "a letter regardless of case", from);
         if (!rc && m.kind == CODE) strbuf_printf(plain, "\\x{%X}", m.code);
         if (!rc && m.kind == SET) strbuf_add(plain, m.text.text, m.text.length);
         if (!rc && m.kind == NOT_SET) strbuf_printf(nots, negated ? "(?=[%s])" : "|[^%s]", m.text.text);
@@ -203,6 +238,8 @@ static int translate_class(translation *t) {
     t->at += negated;
     strbuf plain = {0}, nots = {0};
     const int rc = read_class(t, negated, from, &plain, &nots);
+    t->before = 0;
+    t->atom = t->out->length;
     if (!rc && !nots.length)
         strbuf_printf(t->out, negated ? "[^%s]" : "[%s]", plain.text);
     else if (!rc && negated && plain.length)
@@ -218,34 +255,61 @@ static int translate_class(translation *t) {
     return rc;
 }
 
-static int translate_group(translation *t) {
-    static const char *const openings[] = {"(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!"};
-    const char *const from = t->at;
-    for (int i = 0; i < 6; i++) {
-        if (!starts(t, openings[i])) continue;
-        strbuf_puts(t->out, openings[i]);
-        t->at += strlen(openings[i]);
-        return 0;
-    }
-    if (starts(t, "(*")) return refuse(t, "a verb", from);
-    if (!starts(t, "(?")) {
-        strbuf_puts(t->out, "(?:");
-        t->at++;
-        return 0;
-    }
-    const int first = from == t->source;
-    strbuf_puts(t->out, "(?");
-    for (t->at += 2; t->at < t->end && strchr("im-", *t->at); t->at++)
-        strbuf_puts(t->out, *t->at == 'm' ? "s" : *t->at == 'i' ? "i" : "-");
-    if (t->at >= t->end || (*t->at != ':' && !(*t->at == ')' && first))) return refuse(t, "a group", from);
+static int open_group(translation *t, int ignores_case) {
+    if (t->depth + 1 >= DEEPEST) return refuse(t, "groups nested too deeply", t->at);
+    t->groups[++t->depth].begin = t->out->length;
+    t->groups[t->depth].caseless = ignores_case;
+    t->before = 0;
+    return 0;
+}
+
+static int close_group(translation *t) {
+    if (!t->depth) return refuse(t, "a closing bracket", t->at);
+    t->atom = t->groups[t->depth--].begin;
+    t->before = 0;
     strbuf_add(t->out, t->at++, 1);
     return 0;
 }
 
+/* (?im-im: ... or, at the very beginning, (?im) for the whole. */
+static int translate_options(translation *t) {
+    const char *const from = t->at;
+    const size_t begin = t->out->length;
+    int ignores_case = caseless(t), on = 1;
+    strbuf_puts(t->out, "(?");
+    for (t->at += 2; t->at < t->end && strchr("im-", *t->at); t->at++) {
+        if (*t->at == '-') on = 0;
+        if (*t->at == 'i') ignores_case = on;
+        strbuf_puts(t->out, *t->at == 'm' ? "s" : *t->at == 'i' ? "i" : "-");
+    }
+    const char last = t->at < t->end ? *t->at++ : 0;
+    strbuf_add(t->out, &last, 1);
+    if (last == ')' && from == t->source) {
+        t->groups[0].caseless = ignores_case;
+        return 0;
+    }
+    if (last != ':') return refuse(t, "a group", from);
+    const int rc = open_group(t, ignores_case);
+    t->groups[t->depth].begin = begin;
+    return rc;
+}
+
+static int translate_group(translation *t) {
+    static const char *const openings[] = {"(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!"};
+    const char *opening = NULL;
+    for (int i = 0; i < 6; i++)
+        if (starts(t, openings[i])) opening = openings[i];
+    if (starts(t, "(*")) return refuse(t, "a verb", t->at);
+    if (!opening && starts(t, "(?")) return translate_options(t);
+    const int rc = open_group(t, caseless(t));
+    strbuf_puts(t->out, opening ? opening : "(?:");
+    t->at += opening ? strlen(opening) : 1;
+    return rc;
+}
+
 /* {n} {n,} {,m} {n,m}; anything else in braces stands for itself. */
 static int translate_interval(translation *t) {
-    const char *const from = t->at, *c = t->at + 1;
-    const char *const low = c;
+    const char *c = t->at + 1, *const low = c;
     while (c < t->end && isdigit((unsigned char)*c))
         c++;
     const int low_digits = (int)(c - low), comma = c < t->end && *c == ',';
@@ -255,19 +319,40 @@ static int translate_interval(translation *t) {
         c++;
     const int high_digits = (int)(c - high);
     if (c >= t->end || *c != '}' || !(low_digits || high_digits)) {
+        const int rc = check_literal(t, '{', t->at++);
+        t->atom = t->out->length;
         strbuf_puts(t->out, "\\{");
-        t->at++;
-        return 0;
+        return rc;
     }
     t->at = c + 1;
-    if (t->at < t->end && (*t->at == '+' || (*t->at == '?' && !comma))) return refuse(t, "a quantifier", from);
-    strbuf_printf(t->out, "{%.*s%s%.*s}", low_digits ? low_digits : 1, low_digits ? low : "0", comma ? "," : "",
-                  high_digits, high);
+    t->before = 0;
+    const int again = t->at < t->end && (*t->at == '+' || *t->at == '*' || (*t->at == '?' && !comma));
+    if (again) { /* what follows repeats the whole */
+        strbuf tail = {0};
+        strbuf_add(&tail, t->out->text + t->atom, t->out->length - t->atom);
+        t->out->length = t->atom;
+        strbuf_printf(t->out, "(?:%s", tail.text ? tail.text : "");
+        strbuf_free(&tail);
+    }
+    strbuf_printf(t->out, "{%.*s%s%.*s}%s", low_digits ? low_digits : 1, low_digits ? low : "0", comma ? "," : "",
+                  high_digits, high, again ? ")" : "");
     return 0;
 }
 
+static int translate_literal(translation *t) {
+    uint32_t code;
+    const int size = utf8_decode(t->at, t->end - t->at, &code);
+    const int quantifier = strchr("*+?|^$.", *t->at) != NULL;
+    const int rc = quantifier ? 0 : check_literal(t, code, t->at);
+    if (quantifier) t->before = 0;
+    if (!strchr("*+?", *t->at)) t->atom = t->out->length;
+    strbuf_add(t->out, t->at, (size_t)size);
+    t->at += size;
+    return rc;
+}
+
 int pattern_translate(const char *source, int64_t length, strbuf *out, graft_error *err) {
-    translation t = {source, source, source + length, out, err};
+    translation t = {.source = source, .at = source, .end = source + length, .out = out, .err = err};
     if (memchr(source, '\0', (size_t)length)) return refuse(&t, "a NUL", source);
     while (t.at < t.end) {
         int rc = 0;
@@ -281,11 +366,14 @@ int pattern_translate(const char *source, int64_t length, strbuf *out, graft_err
         case '(':
             rc = translate_group(&t);
             break;
+        case ')':
+            rc = close_group(&t);
+            break;
         case '{':
             rc = translate_interval(&t);
             break;
         default:
-            strbuf_add(out, t.at++, 1);
+            rc = translate_literal(&t);
         }
         if (rc) return rc;
         if (out->length > LONGEST)
