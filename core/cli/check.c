@@ -3,52 +3,45 @@
 #include "cli/cli.h"
 #include <stdio.h>
 
-static int load(const command *c, const char *letters, int needs, int count, char **words, cli_options *o, registry **r,
-                recipe **out) {
-    int first;
-    if (cli_parse(c, letters, NULL, NULL, NULL, count, words, 1, 1, o, &first)) return GRAFT_USAGE;
-    graft_error err = {0};
-    problems all = {0};
-    *r = registry_create();
-    recipe_load(*r, words[first], o->set, o->set_count, needs, out, &all, &err);
-    problems_print(&all, stderr);
-    if (err.code && !all.count) cli_fail(&err);
-    problems_free(&all);
-    return err.code;
-}
-
 static int run_check(int count, char **words) {
-    cli_options o = {0};
-    registry *r = NULL;
-    recipe *settings = NULL;
-    session s = {0};
+    cli_options o;
+    int first;
     graft_error err = {0};
-    int code = load(&command_check, "s", RECIPE_TRAIN, count, words, &o, &r, &settings);
-    if (code == GRAFT_OK) {
-        const session_request q = {.recipe = settings, .plugins = r};
-        code = session_open(&q, &s, &err) ? cli_fail(&err) : GRAFT_OK;
-    }
-    if (code == GRAFT_OK) {
-        adapt_describe(s.adapters, stderr);
+    if (cli_parse(&command_check, "s", NULL, NULL, NULL, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    const training_options look = {.plan_only = 1};
+    registry *plugins = registry_create();
+    recipe *settings = NULL;
+    training *run = NULL;
+    if (cli_open_run(words[first], &o, plugins, &look, &settings, &run, &err) == GRAFT_OK) {
+        training_describe(run, stderr);
         puts("ok");
     }
-    session_close(&s);
+    training_close(run);
     recipe_free(settings);
-    registry_free(r);
+    registry_free(plugins);
     cli_free(&o);
-    return code;
+    return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
 static int run_explain(int count, char **words) {
-    cli_options o = {0};
-    registry *r = NULL;
+    cli_options o;
+    int first;
+    graft_error err = {0};
+    problems all = {0};
+    if (cli_parse(&command_explain, "sj", NULL, NULL, NULL, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    registry *plugins = registry_create();
     recipe *settings = NULL;
-    const int code = load(&command_explain, "sj", RECIPE_PLUGINS, count, words, &o, &r, &settings);
-    if (code == GRAFT_OK) recipe_explain(settings, o.json, stdout);
+    if (recipe_load(plugins, words[first], o.set, o.set_count, RECIPE_PLUGINS, &settings, &all, &err) == GRAFT_OK)
+        recipe_explain(settings, o.json, stdout);
+    else if (all.count)
+        problems_print(&all, stderr);
+    else
+        cli_fail(&err);
+    problems_free(&all);
     recipe_free(settings);
-    registry_free(r);
+    registry_free(plugins);
     cli_free(&o);
-    return code;
+    return err.code;
 }
 
 const command command_check = {"check", "find every mistake of an INI file without running it",

@@ -8,8 +8,19 @@
 #include <string.h>
 
 int cli_fail(const graft_error *err) {
-    log_error("%s", err->text);
+    if (err->text[0]) log_error("%s", err->text); /* empty: told already */
     return err->code;
+}
+
+int cli_open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t, recipe **settings,
+                 training **run, graft_error *err) {
+    problems all = {0};
+    if (recipe_load(plugins, ini, o->set, o->set_count, RECIPE_TRAIN, settings, &all, err) && all.count) {
+        problems_print(&all, stderr);
+        err->text[0] = 0;
+    }
+    problems_free(&all);
+    return err->code ? err->code : training_open(*settings, plugins, t, run, err);
 }
 
 int cli_usage(const command *c, const char *format, ...) {

@@ -3,7 +3,7 @@
 #ifndef GRAFT_CLI_CLI_H
 #define GRAFT_CLI_CLI_H
 #include "base/error.h"
-#include "run/session.h"
+#include "run/training.h"
 #include <getopt.h>
 
 typedef struct {
@@ -34,6 +34,10 @@ int cli_parse(const command *c, const char *letters, const struct option *more,
               int (*own)(void *context, int val, const char *text), void *context, int count, char **words, int least,
               int most, cli_options *out, int *first);
 void cli_free(cli_options *o);
+
+/* Settings and plan of an INI file; everything wrong with the file is told at once. */
+int cli_open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t, recipe **settings,
+                 training **run, graft_error *err);
 
 int cli_fail(const graft_error *err); /* prints the error, returns its code */
 int cli_usage(const command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -44,7 +44,7 @@ int main(int count, char **words) {
         }
     }
     const char *near = nearest_name(words[1], names, known);
-    log_error("there is no command \"%s\"%s%s%s; graft --help lists them", words[1], near ? "; did you mean \"" : "",
-              near ? near : "", near ? "\"?" : "");
+    log_error("there is no command \"%s\"%s%s%s. graft --help lists them", words[1], near ? "; did you mean \"" : "",
+              near ? near : "", near ? "\"" : "");
     return GRAFT_USAGE;
 }

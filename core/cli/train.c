@@ -23,22 +23,6 @@ static const struct option more[] = {
     {0      }
 };
 
-/* Settings and plan; the problems of the file are told all at once. */
-static int open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t,
-                    recipe **settings, training **run, graft_error *err) {
-    problems all = {0};
-    if (recipe_load(plugins, ini, o->set, o->set_count, RECIPE_TRAIN, settings, &all, err) && all.count) {
-        problems_print(&all, stderr);
-        err->text[0] = 0;
-    }
-    problems_free(&all);
-    return err->code ? err->code : training_open(*settings, plugins, t, run, err);
-}
-
-static int tell(const graft_error *err) {
-    return err->text[0] ? cli_fail(err) : err->code;
-}
-
 static void print_result(const recipe *r, const training_result *out) {
     char memory[32], time[32];
     progress_bytes(out->peak_memory, memory);
@@ -63,7 +47,7 @@ static int run_train(int count, char **words) {
     recipe *settings = NULL;
     training *run = NULL;
     training_result out = {0};
-    if (open_run(words[first], &o, plugins, &t, &settings, &run, &err) == GRAFT_OK) {
+    if (cli_open_run(words[first], &o, plugins, &t, &settings, &run, &err) == GRAFT_OK) {
         training_describe(run, stderr);
         if (training_run(run, &out, &err) == GRAFT_OK && o.json)
             cli_print_json(training_result_json(&out));
@@ -74,7 +58,7 @@ static int run_train(int count, char **words) {
     recipe_free(settings);
     registry_free(plugins);
     cli_free(&o);
-    return err.code ? tell(&err) : GRAFT_OK;
+    return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
 static int run_plan(int count, char **words) {
@@ -87,7 +71,7 @@ static int run_plan(int count, char **words) {
     registry *plugins = registry_create();
     recipe *settings = NULL;
     training *run = NULL;
-    if (open_run(words[first], &o, plugins, &t, &settings, &run, &err) == GRAFT_OK) {
+    if (cli_open_run(words[first], &o, plugins, &t, &settings, &run, &err) == GRAFT_OK) {
         const plan *p = training_plan(run);
         if (o.json) {
             cli_print_json(plan_json(p));
@@ -101,7 +85,7 @@ static int run_plan(int count, char **words) {
     recipe_free(settings);
     registry_free(plugins);
     cli_free(&o);
-    return err.code ? tell(&err) : GRAFT_OK;
+    return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
 const command command_train = {

@@ -270,8 +270,9 @@ static int check_targets(const adapt *a, const technique *t, graft_error *err) {
                     (dot && targets_select(&one, module, p->layer, p->tensor && p->tensor->linear));
         }
         if (found || (t->functions->sites & (GRAFT_KV | GRAFT_EMBED))) continue;
-        const char **names = mem_new((size_t)a->point_count + 1, sizeof *names);
+        const char **names = mem_new((size_t)a->point_count + 2, sizeof *names);
         int32_t count = 0;
+        names[count++] = "all-linear";
         for (int32_t p = 0; p < a->point_count; p++) {
             const char *dot = strrchr(a->points[p].name, '.');
             if (a->points[p].kinds & t->functions->sites) names[count++] = dot ? dot + 1 : a->points[p].name;
