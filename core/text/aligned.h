@@ -7,6 +7,10 @@
 #define GRAFT_TEXT_ALIGNED_H
 #include <stdint.h>
 
+enum {
+    ALIGNED_MOST = (1 << 30) - 1
+}; /* bytes of the longest text: places in it, doubled by the byte map, fit 32 bits */
+
 typedef struct {
     int32_t begin, end; /* bytes of the source, end exclusive */
 } span;

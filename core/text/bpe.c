@@ -85,7 +85,7 @@ static int load_vocab(json_t *node, vocab *words, graft_error *err) {
                         VOCAB_IDS);
         if (id >= count) count = id + 1;
     }
-    vocab_reserve(words, count);
+    vocab_reserve(words, count, (int64_t)json_object_size(list));
     json_object_foreach(list, text, value) {
         const int32_t id = (int32_t)json_integer_value(value);
         if (vocab_put(words, id, text, (int64_t)strlen(text)))

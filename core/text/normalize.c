@@ -168,7 +168,7 @@ static int strip(const step *s, const view *v, aligned *out) {
 }
 
 int normalizer_run(const normalizer *n, text_workspace *w, view *v, graft_error *err) {
-    const int64_t most = GROWTH * v->length + SLACK;
+    const int64_t wanted = GROWTH * v->length + SLACK, most = wanted < ALIGNED_MOST ? wanted : ALIGNED_MOST;
     int which = 0;
     for (int64_t i = 0; i < n->count; i++) {
         const step *const s = &n->steps[i];
@@ -193,6 +193,7 @@ int normalizer_run(const normalizer *n, text_workspace *w, view *v, graft_error 
             break;
         }
         if (changed < 0) return GRAFT_FAILED;
+        if (out->length > most) return fail(err, GRAFT_FAILED, "the normalizer makes the text too long");
         if (!changed) continue;
         *v = aligned_view(out, v->origin);
         which = !which;

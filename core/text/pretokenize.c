@@ -23,6 +23,7 @@ static const char punctuation[] =
     "])[\\p{P}\\x{166D}\\x{111C9}!-/:-@\\[-`{-~]";
 
 static const char *const behaviors[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+enum { GROWTH = 16, SLACK = 1 << 20 }; /* ByteLevel after ByteLevel doubles the text each time */
 enum { REMOVED, ISOLATED, WITH_PREVIOUS, WITH_NEXT, CONTIGUOUS, BEHAVIORS };
 
 typedef struct {
@@ -293,7 +294,7 @@ static void map(const view *v, const pieces *in, aligned *to, pieces *out) {
 }
 
 int pretokenizer_run(const pretokenizer *p, text_workspace *w, view *v, const pieces **cut, graft_error *err) {
-    const int64_t most = 16 * v->length + (1 << 20); /* ByteLevel inside ByteLevel doubles the text */
+    const int64_t wanted = GROWTH * v->length + SLACK, most = wanted < ALIGNED_MOST ? wanted : ALIGNED_MOST;
     int which = 0, text = 0;
     w->cut[0].count = 0;
     if (v->length) pieces_add(&w->cut[0], 0, v->length);

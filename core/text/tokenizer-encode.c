@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MOST = 512 << 20 };
+enum { TEXT_MOST = 256 << 20 };
 #define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 
 struct tokenizer_state {

@@ -55,7 +55,7 @@ typedef struct {
     struct tokenizer_state *state; /* private */
 } tokenizer_encoding;
 
-/* Replaces the contents of `e`. Text is at most 512 MiB. Invalid UTF-8 is read as if each maximal ill-formed part were
+/* Replaces the contents of `e`. Text is at most 256 MiB. Invalid UTF-8 is read as if each maximal ill-formed part were
  * one U+FFFD; offsets point into the text as given. `add_special`: whether the post-processor adds its tokens.
  * Offsets are those of the reference: tokens that share the bytes of one character share its range, ranges of
  * byte-level tokens are trimmed where the file asks for it, text swallowed by an added token belongs to that token. */

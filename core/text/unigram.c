@@ -57,7 +57,7 @@ static int load_pieces(unigram *u, const json_t *node, vocab *words, graft_error
     const size_t count = json_array_size(list);
     if (!json_is_array(list) || count >= VOCAB_IDS)
         return fail(err, GRAFT_FAILED, "the model Unigram has no list \"vocab\" of fewer than %d pieces", VOCAB_IDS);
-    vocab_reserve(words, (int64_t)count);
+    vocab_reserve(words, (int64_t)count, (int64_t)count);
     u->scores = mem_new(count + 1, sizeof *u->scores);
     double lowest = count ? 1e300 : 0;
     for (size_t i = 0; i < count; i++) {

@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-void vocab_reserve(vocab *v, int64_t count) {
+void vocab_reserve(vocab *v, int64_t ids, int64_t tokens) {
     uint64_t slots = 16;
-    while (slots < 2 * (uint64_t)count)
+    while (slots < 2 * (uint64_t)tokens)
         slots *= 2;
-    v->tokens = mem_new((size_t)count + 1, sizeof *v->tokens);
+    v->tokens = mem_new((size_t)ids + 1, sizeof *v->tokens);
     v->slots = mem_new((size_t)slots, sizeof *v->slots);
     v->mask = slots - 1;
-    v->count = count;
+    v->count = ids;
 }
 
 /* The slot that holds the text, or the free one where it belongs. */

@@ -21,8 +21,8 @@ typedef struct {
     arena texts;
 } vocab;
 
-/* Room for ids below `count` (at most VOCAB_IDS). */
-void vocab_reserve(vocab *v, int64_t count);
+/* Room for `tokens` tokens with ids below `ids` (at most VOCAB_IDS). */
+void vocab_reserve(vocab *v, int64_t ids, int64_t tokens);
 
 /* Gives `id` its text (copied). 0 done, 1 the text has an id already, 2 the id has a text already. */
 int vocab_put(vocab *v, int32_t id, const char *text, int64_t length);
