@@ -80,8 +80,9 @@ Test(slices, positions_that_do_not_increase_begin_a_document) {
 }
 
 Test(slices, whole_sequences_fill_slices_in_order) {
+    static const int32_t ids[] = {1, 2, 3};
     for (int i = 0; i < 4; i++)
-        add(3, (int32_t[]){1, 2, 3}, NULL);
+        add(3, ids, NULL);
     cut(7, 0, 0);
     cr_assert_eq(got.count, 2);
     cr_expect(got.at[0].rows == 6 && got.at[1].rows == 6);
