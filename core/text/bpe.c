@@ -118,7 +118,8 @@ static int read_merge(const json_t *item, size_t index, const char *part[2], int
     return -1;
 }
 
-static int add_merge(bpe *b, int32_t rank, size_t index, const char *part[2], const int64_t length[2],
+/* `joined` is memory for the text of the merged symbol. */
+static int add_merge(bpe *b, int32_t rank, size_t index, const char *part[2], const int64_t length[2], strbuf *joined,
                      graft_error *err) {
     int32_t ids[2];
     for (int i = 0; i < 2; i++) {
@@ -129,18 +130,15 @@ static int add_merge(bpe *b, int32_t rank, size_t index, const char *part[2], co
     }
     const int64_t skip = (int64_t)b->prefix.length;
     if (length[1] < skip) return fail(err, GRAFT_FAILED, "merge %zu: \"%s\" lacks the subword prefix", index, part[1]);
-    strbuf joined = {0};
-    strbuf_add(&joined, part[0], (size_t)length[0]);
-    strbuf_add(&joined, part[1] + skip, (size_t)(length[1] - skip));
-    const int32_t made = vocab_find(b->words, joined.text, (int64_t)joined.length);
-    int rc = 0;
+    joined->length = 0;
+    strbuf_add(joined, part[0], (size_t)length[0]);
+    strbuf_add(joined, part[1] + skip, (size_t)(length[1] - skip));
+    const int32_t made = vocab_find(b->words, joined->text, (int64_t)joined->length);
     if (made < 0)
-        rc = fail(err, GRAFT_FAILED, "merge %zu: its result \"%s\" is not in the vocabulary", index, joined.text);
-    else
-        *merge_of(b, ids[0], ids[1]) = (merge_slot){ids[0], ids[1], rank, made}; /* of duplicates the last one counts */
-    if (!rc) note_join(b, part[0], length[0], part[1], length[1]);
-    strbuf_free(&joined);
-    return rc;
+        return fail(err, GRAFT_FAILED, "merge %zu: its result \"%s\" is not in the vocabulary", index, joined->text);
+    *merge_of(b, ids[0], ids[1]) = (merge_slot){ids[0], ids[1], rank, made}; /* of duplicates the last one counts */
+    note_join(b, part[0], length[0], part[1], length[1]);
+    return 0;
 }
 
 static int load_merges(bpe *b, const json_t *node, graft_error *err) {
@@ -155,17 +153,18 @@ static int load_merges(bpe *b, const json_t *node, graft_error *err) {
     memset(b->merges, 0xFF, slots * sizeof *b->merges);
     b->mask = slots - 1;
     b->joins = mem_new(JOIN_BITS / 64, sizeof *b->joins);
+    strbuf joined = {0};
     int32_t rank = 0;
-    for (size_t i = 0; i < count; i++) {
+    int rc = 0;
+    for (size_t i = 0; !rc && i < count; i++) {
         const char *part[2];
         int64_t length[2];
         const int kind = read_merge(json_array_get(list, i), i, part, length, err);
-        if (kind < 0) return GRAFT_FAILED;
-        if (kind > 0) continue;
-        const int rc = add_merge(b, rank++, i, part, length, err);
-        if (rc) return rc;
+        if (kind == 0) rc = add_merge(b, rank++, i, part, length, &joined, err);
+        if (kind < 0) rc = GRAFT_FAILED;
     }
-    return 0;
+    strbuf_free(&joined);
+    return rc;
 }
 
 static int load_affix(const json_t *node, const char *key, strbuf *out, graft_error *err) {

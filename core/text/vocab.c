@@ -17,9 +17,10 @@ void vocab_reserve(vocab *v, int64_t ids, int64_t tokens) {
 /* The slot that holds the text, or the free one where it belongs. */
 static uint64_t slot_of(const vocab *v, const char *text, int64_t length, uint32_t hash) {
     uint64_t slot = hash & v->mask;
-    for (; v->slots[slot]; slot = (slot + 1) & v->mask) {
-        const vocab_token *const t = &v->tokens[v->slots[slot] - 1];
-        if (t->hash == hash && t->length == length && memcmp(t->text, text, (size_t)length) == 0) break;
+    for (; v->slots[slot].mark; slot = (slot + 1) & v->mask) {
+        if (v->slots[slot].hash != hash) continue;
+        const vocab_token *const t = &v->tokens[v->slots[slot].mark - 1];
+        if (t->length == length && memcmp(t->text, text, (size_t)length) == 0) break;
     }
     return slot;
 }
@@ -27,17 +28,17 @@ static uint64_t slot_of(const vocab *v, const char *text, int64_t length, uint32
 int vocab_put(vocab *v, int32_t id, const char *text, int64_t length) {
     const uint32_t hash = (uint32_t)hash_bytes(text, length);
     const uint64_t slot = slot_of(v, text, length, hash);
-    if (v->slots[slot]) return 1;
+    if (v->slots[slot].mark) return 1;
     if (v->tokens[id].text) return 2;
-    v->tokens[id] = (vocab_token){arena_copy(&v->texts, text, (size_t)length), (int32_t)length, hash};
-    v->slots[slot] = id + 1;
+    v->tokens[id] = (vocab_token){arena_copy(&v->texts, text, (size_t)length), (int32_t)length};
+    v->slots[slot] = (vocab_slot){hash, id + 1};
     v->used++;
     return 0;
 }
 
 int32_t vocab_find(const vocab *v, const char *text, int64_t length) {
     if (!v->slots) return -1;
-    return v->slots[slot_of(v, text, length, (uint32_t)hash_bytes(text, length))] - 1;
+    return v->slots[slot_of(v, text, length, (uint32_t)hash_bytes(text, length))].mark - 1;
 }
 
 const char *vocab_text(const vocab *v, int32_t id, int64_t *length) {

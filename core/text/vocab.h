@@ -9,14 +9,18 @@ enum { VOCAB_IDS = 1 << 24 }; /* ids are below this: a table by id stays small w
 typedef struct {
     const char *text; /* NULL: the id has no token; NUL behind the text */
     int32_t length;
-    uint32_t hash;
 } vocab_token;
+
+typedef struct {
+    uint32_t hash;
+    int32_t mark; /* id + 1, 0: the slot is free */
+} vocab_slot;
 
 typedef struct {
     vocab_token *tokens; /* by id */
     int64_t count;       /* one more than the largest id */
     int64_t used;        /* ids that have a token */
-    int32_t *slots;      /* hash table of ids + 1, open addressing */
+    vocab_slot *slots;   /* by hash of the text, open addressing */
     uint64_t mask;
     arena texts;
 } vocab;
