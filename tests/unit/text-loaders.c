@@ -1,0 +1,67 @@
+/* The loaders of the project: which parts become of a record. */
+#include "text-kit.h"
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(loaders, .init = kit_begin, .fini = kit_end);
+
+Test(loaders, jsonl_takes_prompt_and_completion) {
+    const char *const path = kit_file(
+        "a.jsonl", "{\"prompt\": \"1+1=\", \"completion\": \"2\"}\n{\"prompt\": \"\", \"completion\": \"x\"}", -1);
+    kit_expect_records("jsonl", "", path, "P(1+1=)C(2)\nP()C(x)");
+    kit_expect_records("jsonl", "separator=\\n\\s\\\\n", path,
+                       "P(1+1=)P(\\n)P( )P(\\)P(n)C(2)\nP()P(\\n)P( )P(\\)P(n)C(x)");
+}
+
+Test(loaders, jsonl_takes_other_names) {
+    const char *const path = kit_file("a.jsonl", "{\"question\": \"q\", \"answer\": {\"text\": \"a\"}}", -1);
+    kit_expect_records("jsonl", "prompt=question; completion=answer.text", path, "P(q)C(a)");
+    kit_expect_records(
+        "jsonl", "", path,
+        "! a.jsonl:1: no known fields: a record has prompt and completion, instruction and output, or text; "
+        "give other names in [data], as in `prompt = question`; it has question, answer");
+}
+
+Test(loaders, jsonl_renders_alpaca_as_stanford_did) {
+    const char *const path = kit_file("a.json",
+                                      "[{\"instruction\": \"Add.\", \"input\": \"1, 1\", \"output\": \"2\"},"
+                                      " {\"instruction\": \"Say hi.\", \"input\": \"\", \"output\": \"hi\"},"
+                                      " {\"instruction\": \"Say hi.\", \"input\": null, \"output\": \"hi\"},"
+                                      " {\"instruction\": \"Say hi.\", \"output\": \"hi\"}]",
+                                      -1);
+#define SHORT                                                                                                          \
+    "P(Below is an instruction that describes a task. Write a response that appropriately completes the request."      \
+    "\\n\\n### Instruction:\\n)P(Say hi.)P(\\n\\n### Response:)C(hi)"
+    kit_expect_records(
+        "jsonl", "", path,
+        "P(Below is an instruction that describes a task, paired with an input that provides further context. "
+        "Write a response that appropriately completes the request.\\n\\n### Instruction:\\n)P(Add.)"
+        "P(\\n\\n### Input:\\n)P(1, 1)P(\\n\\n### Response:)C(2)\n" SHORT "\n" SHORT "\n" SHORT);
+}
+
+Test(loaders, jsonl_decides_record_by_record) {
+    kit_expect_records(
+        "jsonl", "",
+        kit_file(
+            "a.jsonl",
+            "{\"text\": \"t\", \"prompt\": \"p\", \"completion\": \"c\", \"instruction\": \"i\", \"output\": \"o\"}\n"
+            "{\"text\": \"t\"}\n"
+            "{\"text\": \"t\", \"prompt\": \"p\"}\n"
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}], \"text\": \"t\"}\n"
+            "{\"prompt\": [{\"role\": \"user\", \"content\": \"hi\"}], \"completion\": \"c\"}",
+            -1),
+        "P(p)C(c)\nT(t)\nT(t)\nM([{\"role\": \"user\", \"content\": \"hi\"}])\n"
+        "M([{\"role\": \"user\", \"content\": \"hi\"}])P([{\"role\": \"user\", \"content\": \"hi\"}])C(c)");
+}
+
+Test(loaders, jsonl_says_which_half_is_missing) {
+    kit_expect_records(
+        "jsonl", "", kit_file("a.jsonl", "\n{\"prompt\": \"p\", \"answer\": \"a\"}", -1),
+        "! a.jsonl:2: there is a prompt but no completion; `completion = NAME` says which field answers; it "
+        "has prompt, answer");
+    kit_expect_records(
+        "jsonl", "", kit_file("a.jsonl", "{\"instruction\": \"i\", \"response\": \"a\"}", -1),
+        "! a.jsonl:1: there is an instruction but no output; `output = NAME` says which field answers; it has "
+        "instruction, response");
+}
