@@ -7,6 +7,8 @@
 #include <string.h>
 
 enum { DOCUMENTS_WITH_VIRTUAL_ROWS = 8, COMFORT_PERCENT = 70 };
+/* ids, labels, mask of a token; its id, position, target, key and origin in the slices */
+enum { BYTES_OF_A_TOKEN = 40, FILE_BUFFERS = 8 << 20 };
 
 /* ---- the memory there is ---- */
 
@@ -85,10 +87,10 @@ static void count_bytes(session *s, const data_source *d, const optimizer *o, pl
     b->optimizer = optimizer_bytes(o);
     b->activations = m.activations;
     b->scratch = m.scratch;
-    b->batch = d->step_tokens * 40; /* ids, labels, mask; ids, positions, targets, keys and origins of the slices */
+    b->host = d->step_tokens * BYTES_OF_A_TOKEN + FILE_BUFFERS + a.parameters; /* an adapter is saved from one copy */
     p->trainable = a.trainable;
     p->total =
-        b->program + b->weights + b->parameters + b->gradients + b->optimizer + b->activations + b->scratch + b->batch;
+        b->program + b->weights + b->parameters + b->gradients + b->optimizer + b->activations + b->scratch + b->host;
 }
 
 int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, plan *out, graft_error *err) {
@@ -127,7 +129,7 @@ static void list_rows(const plan *p, row out[ROWS]) {
         {"activations", p->checkpoint ? "inputs of the blocks, and one block" : "kept from forward to backward",
          b->activations                                                                                                       },
         {"scratch",     "temporaries of one slice and of the head",                                              b->scratch   },
-        {"batch",       "the sequences of one step",                                                             b->batch     },
+        {"host",        "the sequences of one step, files being read and saved",                                 b->host      },
     };
     memcpy(out, rows, sizeof rows);
 }

@@ -18,7 +18,7 @@ typedef struct {
     int64_t optimizer;   /* its state                                                        */
     int64_t activations; /* kept from forward to backward                                    */
     int64_t scratch;     /* temporaries, the chunk of the head                               */
-    int64_t batch;       /* one step's sequences on the host                                 */
+    int64_t host;        /* one step's sequences, and buffers of reading and saving         */
 } plan_bytes;
 
 typedef struct {

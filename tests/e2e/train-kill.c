@@ -54,3 +54,27 @@ Test(kill, a_run_killed_again_and_again_ends_as_if_it_had_not_been, .timeout = 1
     free(text);
     kit_remove(folder);
 }
+
+/* Files may grow to 32 KiB: the state of the optimizer does not fit, everything else does. */
+Test(kill, a_full_disk_is_named_and_leaves_the_last_checkpoint) {
+    char *const folder = kit_make(8), *text;
+    kit_ini(folder, "whole", sections);
+    kit_ini(folder, "killed", sections);
+    cr_assert_eq(kit_train(folder, "whole", "--quiet", NULL), 0);
+    cr_assert_eq(kit_train(folder, "killed", "--quiet --stop-after 3", NULL), 0);
+    char *const line = mem_format("trap '' XFSZ; ulimit -f 64; '%s/bin/graft' train '%s/killed.ini' --quiet --resume "
+                                  "> '%s/killed.log' 2>&1",
+                                  BINARY_DIR, folder, folder);
+    const int status = system(line);
+    text = kit_read(folder, "killed.log");
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status %d: %s", status, text);
+    cr_expect(strstr(text, "state.safetensors") && strstr(text, "step 4"), "%s", text);
+    cr_expect(kit_has(folder, "killed/checkpoints/step-000003") && !kit_has(folder, "killed/checkpoints/step-000004"));
+    free(text);
+    cr_assert_eq(kit_train(folder, "killed", "--quiet --resume", &text), 0, "%s", text);
+    cr_expect(kit_same(folder, "whole", "killed", "metrics.jsonl"));
+    cr_expect(kit_same(folder, "whole", "killed", "adapter_model.safetensors"));
+    free(line);
+    free(text);
+    kit_remove(folder);
+}
