@@ -49,6 +49,10 @@ static void question(FILE *to, const animal *a, int topic) {
     fprintf(to, forms[topic], a->name);
 }
 
+static void record(FILE *to, const animal *a, int topic) {
+    fprintf(to, "{\"animal\": \"%s\", \"%s\": \"%s\"}", a->name, topics[topic], fact(a, topic));
+}
+
 static void answer(FILE *to, const animal *a, int topic) {
     static const char *const forms[TOPICS] = {"The %s lives in the %s.", "The %s eats %s.", "The %s is %s.",
                                               "The %s %s.", "The %s would like %s."};
@@ -62,17 +66,9 @@ static int draw(int below) {
     return (int)((state >> 33) % (uint64_t)below);
 }
 
-/* Topics first .. first + count - 1 of the list, wrapped. */
-static void record(FILE *to, const animal *a, int first, int count) {
-    fprintf(to, "{\"animal\": \"%s\"", a->name);
-    for (int n = 0; n < count; n++)
-        fprintf(to, ", \"%s\": \"%s\"", topics[(first + n) % TOPICS], fact(a, (first + n) % TOPICS));
-    fputc('}', to);
-}
-
 static void tell(FILE *to) {
     const animal *a = &animals[draw(ANIMALS)], *b = &animals[draw(ANIMALS)];
-    switch (draw(5)) {
+    switch (draw(4)) {
     case 0: /* two animals meet */
         fprintf(to, "One day the %s went to the %s. ", a->name, b->home);
         answer(to, b, 0);
@@ -89,17 +85,14 @@ static void tell(FILE *to) {
         fputc(' ', to);
         answer(to, a, 3);
         break;
-    case 2: /* the same for a machine */
-        record(to, a, draw(TOPICS), 1 + draw(TOPICS));
-        break;
-    default: /* questions in a row, about one animal or several */
-        for (int n = draw(3) ? 1 : 2 + draw(2), same = draw(2); n > 0; n--) {
+    default: /* questions in a row, about one animal or several, answered for people or for machines */
+        for (int n = draw(3) ? 1 : 2 + draw(2), same = draw(2), machine = !draw(3); n > 0; n--) {
             const animal *of = same ? a : &animals[draw(ANIMALS)];
             const int topic = draw(TOPICS);
             fputs("Question: ", to);
             question(to, of, topic);
-            fputs("\nAnswer: ", to);
-            answer(to, of, topic);
+            fputs(machine ? "\nRecord: " : "\nAnswer: ", to);
+            (machine ? record : answer)(to, of, topic);
             if (n > 1) fputc('\n', to);
         }
     }
