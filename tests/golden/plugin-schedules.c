@@ -1,30 +1,64 @@
-/* constant, linear and cosine against transformers' get_scheduler, every step of every case. */
+/* Every schedule against transformers' get_scheduler, every step of every case. */
 #include "base/json.h"
 #include "config/option.h"
 #include "plugin/registry.h"
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-/* The reference's name of a schedule and its options, as ours. */
+/* The reference's names of schedules and options, as ours. */
+static const char *our_name(const char *name) {
+    static const struct {
+        const char *theirs, *ours;
+    } names[] = {
+        {"constant",            "constant"    },
+        {"cosine",              "cosine"      },
+        {"inverse_sqrt",        "inverse-sqrt"},
+        {"warmup_stable_decay", "wsd"         }
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(name, names[i].theirs, strlen(names[i].theirs)) == 0) return names[i].ours;
+    return name;
+}
+
+static const char *our_key(const char *name, const char *key) {
+    if (strcmp(key, "num_cycles") == 0) return strstr(name, "restarts") ? "restarts" : "cycles";
+    if (strcmp(key, "num_decay_steps") == 0) return "decay_steps";
+    if (strcmp(key, "decay_type") == 0) return "decay";
+    return strncmp(key, "min_lr", 6) == 0 || strcmp(key, "lr_end") == 0 ? "min_ratio" : key;
+}
+
+static void set_option(const plugin_component *c, const char *key, const char *text, void *config) {
+    const int row = option_find(c->options, c->option_count, key);
+    arena memory = {0};
+    graft_error err = {0};
+    cr_assert(row >= 0, "%s has no option %s", c->name, key);
+    cr_assert_eq(option_parse(&c->options[row], text, config, &memory, &err), GRAFT_OK, "%s", err.text);
+    arena_free(&memory);
+}
+
 static const plugin_component *plugin_of(registry *plugins, const json_t *golden, void *config) {
     const char *const name = json_string_value(json_object_get(golden, "name"));
-    const char *const ours = strncmp(name, "constant", 8) == 0 ? "constant"
-                             : strncmp(name, "cosine", 6) == 0 ? "cosine"
-                                                               : name;
+    const double lr = json_number_value(json_object_get(golden, "lr"));
     const plugin_component *c = NULL;
     graft_error err = {0};
-    cr_assert_eq(registry_find(plugins, PLUGIN_SCHEDULE, ours, NULL, &c, &err), GRAFT_OK, "%s", err.text);
+    cr_assert_eq(registry_find(plugins, PLUGIN_SCHEDULE, our_name(name), NULL, &c, &err), GRAFT_OK, "%s", err.text);
     option_origin origins[8];
     option_defaults(&(option_set){c->options, c->option_count, config, origins});
+    if (strcmp(name, "polynomial") == 0) set_option(c, "min_ratio", "0.0002", config); /* lr_end 1e-7 of lr 5e-4 */
+    if (strstr(name, "restarts")) set_option(c, "restarts", "1", config);
     const json_t *const given = json_object_get(golden, "options"), *value;
     const char *key;
     json_object_foreach((json_t *)(uintptr_t)given, key, value) {
-        double number = json_number_value(value);
-        if (strcmp(key, "min_lr") == 0) number /= json_number_value(json_object_get(golden, "lr"));
-        const int row = option_find(c->options, c->option_count, strncmp(key, "min_lr", 6) ? "cycles" : "min_ratio");
-        cr_assert(row >= 0, "%s", key);
-        memcpy((char *)config + c->options[row].offset, &number, sizeof number);
+        char text[64];
+        const double number = json_number_value(value);
+        const int absolute = strcmp(key, "min_lr") == 0 || strcmp(key, "lr_end") == 0,
+                  whole = number == (double)(int)number;
+        snprintf(text, sizeof text, whole && !absolute ? "%.0f" : "%.17g", absolute ? number / lr : number);
+        if (json_is_string(value)) snprintf(text, sizeof text, "%s", json_string_value(value));
+        if (strcmp(key, "warmup_type") == 0) continue; /* only where there is no warm-up */
+        set_option(c, our_key(name, key), strcmp(text, "1-sqrt") == 0 ? "sqrt" : text, config);
     }
     return c;
 }
