@@ -78,8 +78,7 @@ void tensor_release(kernels *k, base_tensor *t) {
 
 /* ---- reading ---- */
 
-/* First element that is NaN or infinite, -1 when all are finite. */
-static int64_t first_bad(const void *values, dtype type, int64_t n) {
+int64_t first_not_finite(const void *values, dtype type, int64_t n) {
     const uint16_t *half = values;
     const uint16_t mask = type == BF16 ? 0x7f80 : 0x7c00;
     for (int64_t i = 0; (type == BF16 || type == F16) && i < n; i++)
@@ -114,7 +113,7 @@ static int read_tensor(model *m, const base_tensor *t, void *dev, dtype type, gr
     for (int64_t at = 0; at < info->count && !err->code; at += piece) {
         const int64_t n = info->count - at < piece ? info->count - at : piece;
         if (safetensors_read_part(m->files, info, at * from, n * from, raw, err)) break;
-        const int64_t bad = first_bad(raw, info->dtype, n);
+        const int64_t bad = first_not_finite(raw, info->dtype, n);
         if (bad >= 0) {
             fail(err, GRAFT_FAILED, "%s: %s is not finite at element %lld: the file is damaged", m->folder, info->name,
                  (long long)(at + bad));

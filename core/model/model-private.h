@@ -83,6 +83,8 @@ int tensor_allocate(model *m, base_tensor *t, graft_error *err);
 /* Rows of a loaded tensor as f32 on the host; a vector has rows of one element. tensor_piece: how many to ask for at once. */
 int tensor_rows(model *m, const base_tensor *t, int64_t first, int64_t rows, float *to, graft_error *err);
 int64_t tensor_piece(const base_tensor *t);
+/* First element that is NaN or infinite, -1 when all are finite. */
+int64_t first_not_finite(const void *values, dtype type, int64_t n);
 /* (rows, cols) to (cols, rows), elements of `size` bytes, by tiles that stay in the cache. */
 void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int size);
 /* Lowest layer with something to train, as adapt_lowest_layer, tensors marked without adapters included. */

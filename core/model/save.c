@@ -4,17 +4,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "model/model-private.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* The tensors of one file. */
-typedef struct {
-    int32_t first, count; /* in `list` */
-    int64_t bytes;
-    char *name;
-} shard;
 
 typedef struct {
     model *m;
@@ -23,8 +14,6 @@ typedef struct {
     tensor_out *out;            /* (count) */
     int32_t *list;              /* (count) their places in m->tensors */
     int32_t count;
-    shard *shards;
-    int32_t shard_count;
 } saving;
 
 static int is_untied(const model *m) {
@@ -47,34 +36,14 @@ static void list_saved(saving *s, dtype type) {
     }
 }
 
-/* Tensors in order, a new file where the next would not fit. */
-static void cut_shards(saving *s, int64_t most) {
-    s->shards = mem_new((size_t)s->count + 1, sizeof *s->shards);
-    s->shard_count = 1;
-    for (int32_t i = 0; i < s->count; i++) {
-        const int64_t bytes = tensor_count_of(&s->m->tensors[s->list[i]]) * dtype_bytes(s->out[i].dtype);
-        shard *last = &s->shards[s->shard_count - 1];
-        if (most > 0 && last->count && last->bytes + bytes > most) {
-            last = &s->shards[s->shard_count++];
-            last->first = i;
-        }
-        last->count++;
-        last->bytes += bytes;
-    }
-    for (int32_t f = 0; f < s->shard_count; f++)
-        s->shards[f].name = s->shard_count == 1
-                                ? mem_copy_text("model.safetensors")
-                                : mem_format("model-%05d-of-%05d.safetensors", (int)f + 1, (int)s->shard_count);
-}
-
 /* ---- weights ---- */
 
-static int put_tensor(const saving *s, safetensors_writer *w, int32_t i, graft_error *err) {
+static int put_tensor(const saving *s, weights_writer *w, int32_t i, graft_error *err) {
     const base_tensor *t = &s->m->tensors[s->list[i]];
     const dtype type = s->out[i].dtype;
     const int64_t width = t->in ? t->in : 1, piece = t->transposed ? t->out : tensor_piece(t);
     float *values = mem_new((size_t)(piece * width), sizeof *values);
-    void *turned = t->transposed ? mem_new((size_t)(piece * width), sizeof *values) : NULL;
+    float *turned = t->transposed ? mem_new((size_t)(piece * width), sizeof *values) : NULL;
     void *bytes = mem_new((size_t)(piece * width), (size_t)dtype_bytes(type));
     for (int64_t r = 0; r < t->out && !err->code; r += piece) {
         const int64_t rows = t->out - r < piece ? t->out - r : piece;
@@ -83,7 +52,13 @@ static int put_tensor(const saving *s, safetensors_writer *w, int32_t i, graft_e
         if (!given && tensor_rows(s->m, t, r, rows, values, err)) break;
         if (turned) transpose_bytes(turned, values, t->out, t->in, sizeof *values);
         dtype_convert(bytes, type, turned ? turned : values, F32, rows * width);
-        safetensors_put(w, bytes, rows * width * dtype_bytes(type), err);
+        const int64_t bad = first_not_finite(bytes, type, rows * width);
+        if (bad >= 0)
+            fail(err, GRAFT_FAILED, "%s: element %lld of %s is %g, which %s does not hold as a finite number",
+                 s->folder, (long long)(r * width + bad), t->name, (double)(turned ? turned : values)[bad],
+                 dtype_name(type));
+        else
+            weights_put(w, bytes, rows * width * dtype_bytes(type), err);
     }
     free(values);
     free(turned);
@@ -91,47 +66,18 @@ static int put_tensor(const saving *s, safetensors_writer *w, int32_t i, graft_e
     return err->code;
 }
 
-static int write_shard(const saving *s, const shard *f, graft_error *err) {
+static int write_weights(const saving *s, int64_t shard_bytes, graft_error *err) {
     static const safetensors_note notes[] = {
         {"format", "pt"}
     };
-    safetensors_writer *w = NULL;
-    char *path = path_join(s->folder, f->name);
-    if (safetensors_create(path, s->out + f->first, f->count, notes, 1, &w, err) == GRAFT_OK) {
-        for (int64_t i; !err->code && (i = safetensors_next(w)) >= 0;)
-            put_tensor(s, w, f->first + (int32_t)i, err);
-        if (err->code)
-            safetensors_abandon(w);
-        else
-            safetensors_commit(w, err);
-    }
-    free(path);
+    weights_writer *w = NULL;
+    if (weights_create(s->folder, s->out, s->count, notes, 1, shard_bytes > 0 ? shard_bytes : INT64_MAX, &w, err))
+        return err->code;
+    for (int64_t i; !err->code && (i = weights_next(w)) >= 0;)
+        put_tensor(s, w, (int32_t)i, err);
+    if (!err->code) return weights_commit(w, err);
+    weights_abandon(w);
     return err->code;
-}
-
-static int write_index(const saving *s, graft_error *err) {
-    json_t *index = json_object(), *metadata = json_object(), *map = json_object();
-    int64_t total = 0;
-    for (int32_t f = 0; f < s->shard_count; f++) {
-        total += s->shards[f].bytes;
-        for (int32_t i = s->shards[f].first; i < s->shards[f].first + s->shards[f].count; i++)
-            json_object_set_new(map, s->out[i].name, json_string(s->shards[f].name));
-    }
-    json_object_set_new(metadata, "total_size", json_integer(total));
-    json_object_set_new(index, "metadata", metadata);
-    json_object_set_new(index, "weight_map", map);
-    char *path = path_join(s->folder, "model.safetensors.index.json");
-    json_write_file(path, index, JSON_INDENT(2), err);
-    free(path);
-    json_decref(index);
-    return err->code;
-}
-
-/* A file of an earlier save that would be read in place of, or beside, the new ones. */
-static void remove_stale(const saving *s) {
-    char *path = path_join(s->folder, s->shard_count > 1 ? "model.safetensors" : "model.safetensors.index.json");
-    unlink(path);
-    free(path);
 }
 
 /* ---- the rest of the folder ---- */
@@ -200,16 +146,9 @@ int model_save_rewritten(model *m, const char *folder, dtype type, int64_t shard
         return fail(err, GRAFT_USAGE, "weights are saved as F32, BF16, F16 or F64, not %s", dtype_name(type));
     saving s = {.m = m, .folder = folder, .other = other};
     list_saved(&s, type);
-    cut_shards(&s, shard_bytes);
-    file_make_folders(folder, err);
-    for (int32_t f = 0; f < s.shard_count && !err->code; f++)
-        write_shard(&s, &s.shards[f], err);
-    if (!err->code && s.shard_count > 1) write_index(&s, err);
-    if (!err->code) remove_stale(&s);
-    if (!err->code && !copy_files(&s, err)) write_config(&s, type, err);
-    for (int32_t f = 0; f < s.shard_count; f++)
-        free(s.shards[f].name);
-    free(s.shards);
+    if (file_make_folders(folder, err) == GRAFT_OK && write_weights(&s, shard_bytes, err) == GRAFT_OK &&
+        copy_files(&s, err) == GRAFT_OK)
+        write_config(&s, type, err);
     free(s.out);
     free(s.list);
     return err->code;

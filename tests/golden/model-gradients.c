@@ -93,6 +93,10 @@ Test(model_gradients, every_gradient_agrees_with_transformers_in_f64) {
     check_all("ref64", F64, 0, &mean_nll, "loss_float64", "grad_norm_float64");
 }
 
+Test(model_gradients, every_gradient_agrees_on_the_fast_kernels) {
+    check_all("cpu", F32, 0, &mean_nll, "loss", "grad_norm");
+}
+
 Test(model_gradients, a_loss_that_needs_the_log_probabilities_first_gives_the_same) {
     check_all("ref", F32, CHECKPOINT, &mean_nll_late, "loss", "grad_norm");
 }

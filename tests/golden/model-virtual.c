@@ -81,7 +81,7 @@ typedef struct {
     model_case c;
     loaded l;
     adapt *a;
-    int64_t count; /* virtual rows */
+    options_of config;
     json_t *meta;
     int32_t first[64];
 } adapted;
@@ -152,16 +152,15 @@ static void open_batch(adapted *t, const char *folder) {
 static void open_adapted(adapted *t, const char *name, const plugin_component *component, int64_t count,
                          const char *const *targets, int32_t target_count, const char *device, dtype activation) {
     graft_error err = {0};
-    const options_of *config = memcpy(mem_new(1, sizeof *config), &(options_of){count}, sizeof *config);
+    t->config = (options_of){count};
     const adapt_spec spec = {.name = "",
                              .component = component,
-                             .config = config,
+                             .config = &t->config,
                              .targets = targets,
                              .target_count = target_count,
                              .bias = "none"};
     int32_t points;
     t->meta = meta_of(name);
-    t->count = count;
     const char *base = json_string_value(json_object_get(t->meta, "base"));
     char *folder = mem_format("%s/golden/adapters/%s", SHARED_DIR, name);
     char *model_folder_path = mem_format("%s/%s%s", SHARED_DIR, *base == '_' ? "golden/adapters/" : "", base);

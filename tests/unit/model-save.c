@@ -140,6 +140,22 @@ Test(model_save, another_type_rounds_once_and_stands_in_the_config) {
     folder_remove(to);
 }
 
+Test(model_save, a_number_that_the_type_cannot_hold_is_refused_by_name) {
+    graft_error err = {0};
+    kernels *k = ref();
+    char *from, *to = folder_new();
+    model *m = randomized("llama", "", k, 5, &from);
+    const base_tensor *t = tensor_at(m, m->blocks[1].weight[ROLE_UP]);
+    k->scale(k, t->w.data, F32, tensor_count_of(t), 1e6);
+    cr_expect_neq(model_save(m, to, F16, 0, &err), 0);
+    cr_expect(strstr(err.text, t->name) && strstr(err.text, "F16"), "%s", err.text);
+    cr_expect(!there(to, "model.safetensors") && !there(to, "config.json"));
+    model_close(m);
+    k->close(k);
+    folder_remove(from);
+    folder_remove(to);
+}
+
 Test(model_save, a_head_that_was_trained_alone_is_untied) {
     graft_error err = {0};
     kernels *k = ref();
