@@ -382,6 +382,18 @@ void *adapt_kept(const instance *i, int32_t slot, const adapt_pass *p) {
     return (char *)p->kept + i->slots[slot].kept_at * p->capacity;
 }
 
+/* Whether a hook touches a TEMP slot: by its formulas, or, where host services may, always. */
+static int touches(const instance *i, hook h, int32_t slot) {
+    if (h == HOOK_INIT || h == HOOK_OBSERVE || h == HOOK_AFTER_STEP || h == HOOK_SAVE) return 1;
+    for (int32_t p = 0; p < i->program_count; p++) {
+        uint64_t reads = 0, writes = 0;
+        if (i->programs[p].at != h) continue;
+        formula_uses(i->programs[p].program, &reads, &writes);
+        if ((reads | writes) >> (NAMES_FIXED + slot) & 1) return 1;
+    }
+    return 0;
+}
+
 /* Points every name at its memory; temporaries are carved off the front of the pass's scratch. */
 static void bind_names(call *c, const call_tensors *t) {
     const technique *tech = technique_of(c);
@@ -405,7 +417,7 @@ static void bind_names(call *c, const call_tensors *t) {
         const int64_t bytes = round_up(adapt_slot_bytes(state, c->rows, activation, real));
         if (role == GRAFT_KEPT && c->pass && c->pass->kept) {
             own->data = adapt_kept(c->i, s, c->pass);
-        } else if (role == GRAFT_TEMP || role == GRAFT_KEPT) {
+        } else if (role == GRAFT_KEPT || (role == GRAFT_TEMP && touches(c->i, c->h, s))) {
             own->data = scratch;
             scratch += bytes;
         }
@@ -453,14 +465,14 @@ static call call_make(adapt *a, instance *i, hook h, graft_error *err) {
     };
 }
 
-/* The bytes of temporaries of the widest call of this instance for `rows` rows (formulas compiled so far). */
-static int64_t call_scratch(const adapt *a, const instance *i, int64_t rows, dtype activation, dtype real) {
+/* The bytes of temporaries of one hook of this instance for `rows` rows (formulas compiled so far). */
+static int64_t call_scratch(const adapt *a, const instance *i, hook h, int64_t rows, dtype activation, dtype real) {
     const technique *t = &a->techniques[i->spec];
     int64_t bytes = 0, formulas = 0;
     for (int32_t s = 0; s < slot_count(t); s++) {
         const int32_t role = slot_of(t, s)->role;
-        if (role == GRAFT_TEMP || role == GRAFT_KEPT)
-            bytes += (role == GRAFT_KEPT ? 2 : 1) * round_up(adapt_slot_bytes(&i->slots[s], rows, activation, real));
+        const int64_t one = round_up(adapt_slot_bytes(&i->slots[s], rows, activation, real));
+        bytes += role == GRAFT_KEPT ? 2 * one : role == GRAFT_TEMP && touches(i, h, s) ? one : 0;
     }
     for (int32_t p = 0; p < i->program_count; p++) {
         const int64_t need = formula_scratch(i->programs[p].program, rows);
@@ -470,7 +482,9 @@ static int64_t call_scratch(const adapt *a, const instance *i, int64_t rows, dty
 }
 
 int64_t adapt_instance_scratch(const adapt *a, const instance *i, int64_t rows, dtype activation, dtype real) {
-    return call_scratch(a, i, rows, activation, real);
+    const int64_t forward = call_scratch(a, i, HOOK_FORWARD, rows, activation, real);
+    const int64_t backward = call_scratch(a, i, HOOK_BACKWARD, rows, activation, real);
+    return forward > backward ? forward : backward;
 }
 
 int adapt_call(adapt *a, instance *i, hook h, const adapt_pass *p, const call_tensors *t, int64_t step, int64_t steps,
@@ -480,7 +494,7 @@ int adapt_call(adapt *a, instance *i, hook h, const adapt_pass *p, const call_te
     call c = call_make(a, i, h, err);
     adapt_pass own = {.device = a->device, .activation = a->device->real};
     if (!p) { /* outside passes temporaries have memory of their own */
-        own.scratch = a->device->alloc(a->device, call_scratch(a, i, 1, a->device->real, a->device->real));
+        own.scratch = a->device->alloc(a->device, call_scratch(a, i, h, 1, a->device->real, a->device->real));
         own.rows = own.capacity = 0;
     }
     c.pass = p ? p : &own;
@@ -508,10 +522,10 @@ int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, 
     const graft_slot *d = slot_of(&a->techniques[i->spec], slot);
     if (!d->init || err->code || i->slots[slot].count == 0) return err->code;
     call c = call_make(a, i, HOOK_INIT, err);
-    const adapt_pass none = {.device = a->device,
-                             .activation = a->device->real,
-                             .scratch =
-                                 a->device->alloc(a->device, call_scratch(a, i, 1, a->device->real, a->device->real))};
+    const adapt_pass none = {
+        .device = a->device,
+        .activation = a->device->real,
+        .scratch = a->device->alloc(a->device, call_scratch(a, i, HOOK_INIT, 1, a->device->real, a->device->real))};
     c.pass = &none;
     bind_names(&c, t);
     service_run(&c.public, d->init);
