@@ -320,6 +320,10 @@ void adapt_set_round_trip(adapt *a, void (*round_trip)(void *, const base_tensor
     a->round_trip_context = context;
 }
 
+int32_t adapt_needs_quantizer(const adapt *a, int32_t spec) {
+    return a->techniques[spec].quantizes;
+}
+
 void adapt_set_textbook(adapt *a, int32_t on) {
     a->textbook = on;
 }

@@ -63,6 +63,7 @@ typedef struct {
     int32_t lowrank[4];                /* slots A and B, number s, slot H; lowrank[0] = -1: none */
     int32_t dropout;                   /* number of the option `dropout`, -1 = none */
     int32_t enabled;
+    int32_t quantizes;         /* 1: its init asked for the quantizer's round trip */
     instance **instances;
     int32_t count, capacity;
 } technique;

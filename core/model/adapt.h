@@ -61,6 +61,8 @@ void adapt_free(adapt *a);
 void adapt_set_round_trip(adapt *a,
                           void (*round_trip)(void *context, const base_tensor *like, void *values, graft_error *err),
                           void *context);
+/* 1: the technique's first values belong to a quantized base (LoftQ): it means nothing without a quantizer. */
+int32_t adapt_needs_quantizer(const adapt *a, int32_t spec);
 /* 1: the plugins' own formulas run instead of the fused kernels that must equal them (tests, the gradient check). */
 void adapt_set_textbook(adapt *a, int32_t on);
 

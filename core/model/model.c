@@ -360,6 +360,10 @@ const model_shape *model_descriptor(const model *m) {
     return &m->shape;
 }
 
+int32_t model_is_packed(const model *m) {
+    return m->packed;
+}
+
 const char *model_folder(const model *m) {
     return m->folder;
 }

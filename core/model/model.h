@@ -27,6 +27,7 @@ const model_shape *model_descriptor(const model *m);
 const char *model_folder(const model *m);
 base_tensor *model_tensors(model *m, int32_t *count);
 const adapt_point *model_points(model *m, int32_t *count);
+int32_t model_is_packed(const model *m); /* 1: its linear weights lie quantized in the files */
 /* Names PEFT targets by default for this family ("q_proj", "v_proj"), NULL-terminated. */
 const char *const *model_default_targets(const model *m);
 

@@ -141,7 +141,13 @@ int session_open(const session_request *q, session *out, graft_error *err) {
     if (out->spec_count == 0) return GRAFT_OK;
     int32_t points;
     const adapt_point *at = model_points(out->model, &points);
-    return adapt_bind(out->specs, out->spec_count, at, points, 0, &out->adapters, err);
+    if (adapt_bind(out->specs, out->spec_count, at, points, 0, &out->adapters, err)) return err->code;
+    for (int32_t n = 0; n < out->spec_count; n++)
+        if (adapt_needs_quantizer(out->adapters, n) && !out->quantizer && !model_is_packed(out->model))
+            return fail(err, GRAFT_USAGE,
+                        "%s belongs to a quantized base: add a [quantizer] section, or name its packed folder",
+                        adapt_component(out->adapters, n)->name);
+    return GRAFT_OK;
 }
 
 int session_load(session *s, uint64_t seed, graft_error *err) {
