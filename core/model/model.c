@@ -361,7 +361,10 @@ const model_shape *model_descriptor(const model *m) {
 }
 
 int32_t model_is_packed(const model *m) {
-    return m->packed;
+    int32_t any = 0;
+    for (int32_t t = 0; t < m->tensor_count; t++)
+        any |= m->packed[t] != 0;
+    return any;
 }
 
 const char *model_folder(const model *m) {
