@@ -1,22 +1,42 @@
 /* adapter-folder — reading: which technique computes a folder, and with which settings. */
 #include "run/adapter-folder.h"
 #include "config/option.h"
-#include "formats/peft.h"
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-
-static peft_table table_of(const plugin_component *c) {
-    return (peft_table){.name = c->name,
-                        .options = c->options,
-                        .fields = c->fields,
-                        .option_count = c->option_count,
-                        .field_count = c->field_count};
-}
 
 static const char *type_of(const plugin_component *c) {
     for (int32_t i = 0; i < c->field_count; i++)
         if (strcmp(c->fields[i].key, "peft_type") == 0) return c->fields[i].value;
     return NULL;
+}
+
+static const char *own_type(const plugin_component *c, arena *memory) {
+    char *const type = arena_copy(memory, c->name, strlen(c->name));
+    for (char *at = type; *at; at++)
+        *at = (char)toupper((unsigned char)*at);
+    return type;
+}
+
+peft_table adapter_table(const plugin_component *c, arena *memory) {
+    peft_table table = {.name = c->name,
+                        .options = c->options,
+                        .fields = c->fields,
+                        .option_count = c->option_count,
+                        .field_count = c->field_count};
+    if (type_of(c)) return table;
+    graft_field *const fields = arena_new(memory, (size_t)c->field_count + 1, sizeof *fields);
+    if (c->field_count) memcpy(fields, c->fields, (size_t)c->field_count * sizeof *fields);
+    fields[c->field_count] = (graft_field){"peft_type", own_type(c, memory)};
+    table.fields = fields;
+    table.field_count++;
+    return table;
+}
+
+int adapter_has_folder(const plugin_component *c) {
+    for (int32_t s = 0; s < c->slot_count; s++)
+        if (c->slots[s].file) return 1;
+    return 0;
 }
 
 /* A new options struct at its defaults. */
@@ -35,10 +55,11 @@ static int say_none_suits(registry *plugins, const peft_config *c, arena *memory
     strbuf near = {0}, types = {0};
     for (int i = 0; i < registry_count(plugins); i++) {
         const plugin_component *const at = registry_at(plugins, i);
-        if (at->kind != PLUGIN_ADAPTER || !type_of(at)) continue;
-        strbuf_printf(&types, "%s%s (%s)", types.length ? ", " : "", type_of(at), at->name);
-        if (strcmp(type_of(at), c->type) != 0) continue;
-        const peft_table table = table_of(at);
+        if (at->kind != PLUGIN_ADAPTER || !adapter_has_folder(at)) continue;
+        const char *const type = type_of(at) ? type_of(at) : own_type(at, memory);
+        strbuf_printf(&types, "%s%s (%s)", types.length ? ", " : "", type, at->name);
+        if (strcmp(type, c->type) != 0) continue;
+        const peft_table table = adapter_table(at, memory);
         graft_error why = {0};
         peft_config_apply(c, &table, default_config(at, memory), NULL, memory, &why);
         strbuf_printf(&near, "\n  %s", why.text);
@@ -60,8 +81,8 @@ static int find_technique(registry *plugins, const peft_config *c, arena *memory
     registry_open_all(plugins);
     for (int i = 0; i < registry_count(plugins); i++) {
         const plugin_component *const at = registry_at(plugins, i);
-        const peft_table table = table_of(at);
-        if (at->kind != PLUGIN_ADAPTER || !type_of(at) || !peft_config_suits(c, &table)) continue;
+        const peft_table table = adapter_table(at, memory);
+        if (at->kind != PLUGIN_ADAPTER || !adapter_has_folder(at) || !peft_config_suits(c, &table)) continue;
         if (!found || (found->adapter.init && !at->adapter.init)) found = at;
     }
     *out = found;
@@ -106,7 +127,7 @@ int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, 
     int rc = peft_config_read(folder, &c, err);
     if (rc == GRAFT_OK) rc = find_technique(plugins, &c, memory, &out->component, err);
     if (rc == GRAFT_OK) {
-        const peft_table table = table_of(out->component);
+        const peft_table table = adapter_table(out->component, memory);
         void *const config = default_config(out->component, memory);
         rc = peft_config_apply(&c, &table, config, NULL, memory, err);
         out->config = config;
@@ -192,12 +213,12 @@ static void join_selection(adapt_spec *spec, const peft_config *c) {
 int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, const uint8_t *given, arena *memory,
                          graft_error *err) {
     const plugin_component *const component = spec->component;
-    const peft_table table = table_of(component);
+    const peft_table table = adapter_table(component, memory);
     void *const from = default_config(component, memory);
     uint8_t *const in_file = arena_new(memory, (size_t)component->option_count + 1, 1);
     peft_config c;
     int rc = peft_config_read(folder, &c, err);
-    if (rc == GRAFT_OK && !type_of(component))
+    if (rc == GRAFT_OK && !adapter_has_folder(component))
         rc = fail(err, GRAFT_USAGE, "[adapter] start = %s: %s writes no adapter folders, so it cannot begin from one",
                   folder, component->name);
     if (rc == GRAFT_OK) rc = peft_config_apply(&c, &table, from, in_file, memory, err);

@@ -1,8 +1,14 @@
 /* adapter-folder — from a folder of PEFT to the technique that computes it, and back. */
 #ifndef GRAFT_RUN_ADAPTER_FOLDER_H
 #define GRAFT_RUN_ADAPTER_FOLDER_H
+#include "formats/peft.h"
 #include "model/adapt.h"
 #include "plugin/registry.h"
+
+/* What a technique says about its files. One that names no peft_type has its own name in capitals: nobody else reads it. */
+peft_table adapter_table(const plugin_component *c, arena *memory);
+/* 1: the technique has tensors for an adapter folder; 0: what it trains are base weights (full). */
+int adapter_has_folder(const plugin_component *c);
 
 /* Finds the component whose type and constant fields match FOLDER/adapter_config.json, applies every key to its options, and
  * fills *out; everything in it is owned by `memory` or by the registry. A key that changes the maths and that no technique

@@ -1,6 +1,5 @@
 /* adapter-write — adapter_config.json and the model card of an adapter that was bound. */
 #include "config/option.h"
-#include "formats/peft.h"
 #include "run/adapter-folder.h"
 #include <stdlib.h>
 #include <string.h>
@@ -82,12 +81,6 @@ static int write_card(const adapt_spec *spec, const char *folder, const char *ba
 
 int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, const adapt_point *points,
                          int32_t point_count, const char *folder, const char *base_model, graft_error *err) {
-    const plugin_component *const component = spec->component;
-    const peft_table table = {.name = component->name,
-                              .options = component->options,
-                              .fields = component->fields,
-                              .option_count = component->option_count,
-                              .field_count = component->field_count};
     peft_config c = {.type = "",
                      .modules_to_save = spec->modules_to_save,
                      .modules_to_save_count = spec->modules_to_save_count,
@@ -106,6 +99,7 @@ int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, 
         if (w && w->transposed) c.fan_in_fan_out = 1;
     }
     set_targets(spec, a, which, points, point_count, &c);
+    const peft_table table = adapter_table(spec->component, &c.memory);
     if (peft_config_write(folder, &c, &table, spec->config, err) == GRAFT_OK) write_card(spec, folder, base_model, err);
     peft_config_free(&c);
     return err->code;

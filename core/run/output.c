@@ -1,8 +1,7 @@
 /* output — the folder's rules, and what is written at the end. */
 #include "run/output.h"
 #include "base/file.h"
-#include "base/log.h"
-#include "formats/peft.h"
+#include "base/json.h"
 #include "run/adapter-folder.h"
 #include "run/checkpoint.h"
 #include <dirent.h>
@@ -149,8 +148,32 @@ static int has_model(const session *s) {
     return 0;
 }
 
+/* The card of a model folder; an adapter's is written with it. */
+static int write_model_card(const session *s, const char *folder, const char *base_model, graft_error *err) {
+    strbuf text = {0};
+    json_t *const quoted = json_string(base_model);
+    char *const base = json_dumps(quoted, JSON_ENCODE_ANY), *const path = path_join(folder, "README.md");
+    strbuf_printf(
+        &text,
+        "---\nbase_model: %s\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- graft\n---\n\n",
+        base ? base : "\"\"");
+    strbuf_printf(&text, "# %s, fine-tuned\n\nTrained with graft:\n\n", base_model);
+    for (int32_t n = 0; n < s->spec_count; n++)
+        if (!output_is_adapter(s, n))
+            strbuf_printf(&text, "- `%s`: %s\n", s->specs[n].component->name, s->specs[n].component->doc);
+    strbuf_puts(&text, "\nThe folder is complete: it loads like the base model. `run.ini` holds every setting.\n");
+    file_write(path, text.text, (int64_t)text.length, err);
+    strbuf_free(&text);
+    json_decref(quoted);
+    free(base);
+    free(path);
+    return err->code;
+}
+
 int output_write(const session *s, const char *folder, const char *base_model, graft_error *err) {
-    if (has_model(s) && model_save(s->model, folder, DTYPE_COUNT, shard_bytes, err)) return err->code;
+    if (has_model(s) &&
+        (model_save(s->model, folder, DTYPE_COUNT, shard_bytes, err) || write_model_card(s, folder, base_model, err)))
+        return err->code;
     return output_write_adapters(s, folder, base_model, err);
 }
 
