@@ -12,7 +12,7 @@ typedef struct {
 } command;
 
 extern const command command_train, command_eval, command_generate, command_merge, command_plan, command_check,
-    command_explain, command_help, command_plugins, command_inspect, command_init, command_tokenize, command_probe;
+    command_explain, command_help, command_plugins, command_inspect, command_init, command_render, command_tokenize, command_probe;
 extern const command *const commands[]; /* NULL-terminated, in the order `graft --help` lists them */
 
 /* ---- options that several commands share ---- */

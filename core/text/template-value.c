@@ -112,7 +112,7 @@ value value_from_json(rendering *r, const json_t *j, int32_t message) {
         v = value_text(json_string_value(j), json_string_length(j));
         mark *m = arena_new(&r->memory, 1, sizeof *m);
         *m = (mark){0, v.s.length, message, NULL};
-        if (message >= 0 && v.s.length) v.s.marks = m;
+        if (message >= 0) v.s.marks = m;
     }
     if (json_is_array(j)) {
         v = value_new_list(r, V_LIST);
@@ -370,12 +370,14 @@ value value_string(rendering *r, value v) {
     return out;
 }
 
+/* The marks of bytes begin .. end - 1, moved to `to`, in front of `rest`. An empty text of a message keeps its mark: it says where
+ * the message would stand. */
 static const mark *moved(rendering *r, const mark *from, size_t begin, size_t end, size_t to, const mark *rest) {
     const mark *first = rest;
     const mark **tail = &first;
     for (; from; from = from->next) {
         const size_t a = from->begin > begin ? from->begin : begin, b = from->end < end ? from->end : end;
-        if (a >= b) continue;
+        if (a > b || (a == b && from->begin < from->end && begin < end)) continue;
         mark *m = arena_new(&r->memory, 1, sizeof *m);
         *m = (mark){a - begin + to, b - begin + to, from->message, rest};
         *tail = m;
@@ -385,15 +387,15 @@ static const mark *moved(rendering *r, const mark *from, size_t begin, size_t en
 }
 
 value value_join(rendering *r, value a, value b) {
-    if (!a.s.length) return b;
-    if (!b.s.length) return a;
+    if (!a.s.length && !a.s.marks) return b;
+    if (!b.s.length && !b.s.marks) return a;
     if (a.s.length + b.s.length > TEMPLATE_OUTPUT) render_fail(r, "a text is longer than %d MB", TEMPLATE_OUTPUT >> 20);
     r->items += (int64_t)(a.s.length + b.s.length) / 16;
     if (r->items > TEMPLATE_OUTPUT) render_fail(r, "the template makes too much text");
     if (failed(r)) return a;
     char *text = arena_new(&r->memory, a.s.length + b.s.length + 1, 1);
-    memcpy(text, a.s.text, a.s.length);
-    memcpy(text + a.s.length, b.s.text, b.s.length);
+    if (a.s.length) memcpy(text, a.s.text, a.s.length);
+    if (b.s.length) memcpy(text + a.s.length, b.s.text, b.s.length);
     value out = value_text(text, a.s.length + b.s.length);
     const mark *behind = moved(r, b.s.marks, 0, b.s.length, a.s.length, NULL);
     out.s.marks = moved(r, a.s.marks, 0, a.s.length, 0, behind);
