@@ -84,7 +84,10 @@ static const char *service_bytes(graft_source *face, int64_t *count) {
     }
     if (!s->all) {
         s->all = mem_new((size_t)size + 1, 1);
-        if (datafile_read(&s->file, s->file.begin, size, s->all, &s->error)) return NULL;
+        if (datafile_read(&s->file, s->file.begin, size, s->all, &s->error)) {
+            free(s->all);
+            return s->all = NULL;
+        }
     }
     *count = size;
     return s->all;

@@ -211,6 +211,37 @@ Test(source, a_text_may_hold_nul) {
     source_close(s);
 }
 
+/* ---- all of the file ---- */
+
+static int64_t halves_count(graft_source *s) {
+    int64_t size;
+    return s->services->bytes(s, &size) ? 2 : 0;
+}
+
+static void halves_get(graft_source *s, int64_t i) {
+    int64_t size;
+    const char *const bytes = s->services->bytes(s, &size);
+    s->services->add(s, GRAFT_PART_TEXT, bytes + i * (size / 2), size / 2);
+}
+
+Test(source, a_loader_may_look_at_all_bytes) {
+    static const graft_loader loader = {sizeof loader, halves_count, halves_get};
+    source *s = NULL;
+    graft_error err = {0};
+    text_record r = {0};
+    cr_assert_eq(source_open(&loader, NULL,
+                             kit_file("a.bin",
+                                      "\xEF\xBB\xBF"
+                                      "ab\ncd\n",
+                                      -1),
+                             &s, &err),
+                 0, "%s", err.text);
+    cr_assert_eq(source_get(s, 1, &r, &err), 0, "%s", err.text);
+    cr_expect(r.text.length == 3 && memcmp(r.text.text, "cd\n", 3) == 0);
+    record_free(&r);
+    source_close(s);
+}
+
 /* ---- a loader that does not keep the rules ---- */
 
 static int64_t bad_count(graft_source *s) {
