@@ -44,27 +44,51 @@ typedef struct {
     workspace *w;
     sequence_list batch;
     slice_list slices;
-    int64_t rows, width; /* B, T of the file */
+    int64_t rows, width; /* B, T of the file                                          */
+    int64_t ahead;       /* virtual embedding rows in front of each document          */
     outputs out;
 } probe;
 
-/* Row r of the slices is token `t` of sequence `b`: its place in a (B, T) array. */
-static int64_t place(const probe *p, int64_t row) {
-    return (p->slices.origin[row] >> 32) * p->width + (p->slices.origin[row] & 0xffffffff);
+/* Row r of the slices is token `t` of sequence `b`: its place in a (B, ahead + T) array. */
+static int64_t place(const probe *p, int64_t row, int64_t ahead) {
+    const int64_t token = p->slices.origin[row] & 0xffffffff;
+    return (p->slices.origin[row] >> 32) * (ahead + p->width) + ahead + token;
+}
+
+/* Where row i of a slice, or (i < 0) its virtual row -1 - i, has its logits; -1: nowhere, since only the virtual rows of a
+ * sequence's first document have a place. */
+static int64_t logits_place(const probe *p, const model_rows *r, int64_t base, int64_t i) {
+    if (i >= 0) return place(p, base + i, p->ahead);
+    const int64_t virtual = -1 - i, first = base + r->start[virtual / p->ahead];
+    const int64_t row = p->slices.origin[first] >> 32;
+    if (first > 0 && p->slices.origin[first - 1] >> 32 == row) return -1;
+    return row * (p->ahead + p->width) + virtual % p->ahead;
+}
+
+static int slice_logits(probe *p, const model_rows *r, int64_t base, float *to, graft_error *err) {
+    const int64_t vocab = model_descriptor(p->s.model)->vocab, virtual = r->documents * p->ahead;
+    const int64_t count = virtual + r->rows;
+    int32_t *list = mem_new((size_t)count + 1, sizeof *list);
+    float *logits = mem_new((size_t)(count * vocab) + 1, sizeof *logits);
+    for (int64_t n = 0; n < count; n++)
+        list[n] = (int32_t)(n - virtual);
+    if (model_logits(p->w, r, list, count, logits, err) == GRAFT_OK)
+        for (int64_t n = 0; n < count; n++) {
+            const int64_t at = logits_place(p, r, base, list[n]);
+            if (at >= 0) memcpy(to + at * vocab, logits + n * vocab, (size_t)vocab * sizeof *to);
+        }
+    free(list);
+    free(logits);
+    return err->code;
 }
 
 static int pass_logits(probe *p, graft_error *err) {
     const int64_t vocab = model_descriptor(p->s.model)->vocab;
-    float *to = add_output(&p->out, "logits", 3, (int64_t[]){p->rows, p->width, vocab});
+    float *to = add_output(&p->out, "logits", 3, (int64_t[]){p->rows, p->ahead + p->width, vocab});
     int64_t base = 0;
     for (int64_t k = 0; k < p->slices.count && !err->code; k++) {
-        const model_rows *r = &p->slices.at[k];
-        float *logits = mem_new((size_t)(r->rows * vocab) + 1, sizeof *logits);
-        if (model_logits(p->w, r, NULL, r->rows, logits, err) == GRAFT_OK)
-            for (int64_t i = 0; i < r->rows; i++)
-                memcpy(to + place(p, base + i) * vocab, logits + i * vocab, (size_t)vocab * sizeof *to);
-        base += r->rows;
-        free(logits);
+        slice_logits(p, &p->slices.at[k], base, to, err);
+        base += p->slices.at[k].rows;
     }
     return err->code;
 }
@@ -79,7 +103,7 @@ static int pass_hidden(probe *p, graft_error *err) {
         if (model_hidden(p->w, r, hidden, err) == GRAFT_OK)
             for (int64_t l = 0; l <= s->layers; l++)
                 for (int64_t i = 0; i < r->rows; i++)
-                    memcpy(to + (l * p->rows * p->width + place(p, base + i)) * s->hidden,
+                    memcpy(to + (l * p->rows * p->width + place(p, base + i, 0)) * s->hidden,
                            hidden + (l * r->rows + i) * s->hidden, (size_t)s->hidden * sizeof *to);
         base += r->rows;
         free(hidden);
@@ -87,22 +111,30 @@ static int pass_hidden(probe *p, graft_error *err) {
     return err->code;
 }
 
-/* token_nll[b, t] is that of the target labels[b, t + 1], at position t. */
+/* token_nll[b, t] is that of the target labels[b, t + 1], at position t; virtual rows, of which the last predicts labels[b, 0],
+ * move everything by as many places. logp: of the targets of one slice, document by document. Returns their sum. */
+static double place_nll(const probe *p, const model_rows *r, int64_t base, const float *logp, float *nll) {
+    double sum = 0;
+    for (int64_t d = 0; d < r->documents; d++)
+        for (int64_t i = r->start[d] - 1; i < r->start[d + 1]; i++) { /* the one in front is virtual */
+            const int ahead = i < r->start[d];
+            if (ahead ? !r->first || r->first[d] < 0 : r->targets[i] < 0) continue;
+            const int64_t to = place(p, base + i + ahead, p->ahead) - ahead;
+            nll[to - to / (p->ahead + p->width)] = -*logp;
+            sum -= (double)*logp++;
+        }
+    return sum;
+}
+
 static int pass_loss(probe *p, graft_error *err) {
-    float *nll = add_output(&p->out, "token_nll", 2, (int64_t[]){p->rows, p->width - 1});
+    float *nll = add_output(&p->out, "token_nll", 2, (int64_t[]){p->rows, p->ahead + p->width - 1});
     float *loss = add_output(&p->out, "loss", 1, (int64_t[]){1});
     double sum = 0;
     int64_t base = 0;
     for (int64_t k = 0; k < p->slices.count && !err->code; k++) {
         const model_rows *r = &p->slices.at[k];
         float *logp = mem_new((size_t)(r->rows + r->documents) + 1, sizeof *logp);
-        if (model_logprobs(p->w, r, logp, err) == GRAFT_OK)
-            for (int64_t i = 0, at = 0; i < r->rows; i++)
-                if (r->targets[i] >= 0) {
-                    const int64_t to = place(p, base + i);
-                    nll[to - to / p->width] = -logp[at];
-                    sum -= (double)logp[at++];
-                }
+        if (model_logprobs(p->w, r, logp, err) == GRAFT_OK) sum += place_nll(p, r, base, logp, nll);
         base += r->rows;
         free(logp);
     }
@@ -134,7 +166,8 @@ static int pass_gradients(probe *p, graft_error *err) {
     for (int32_t g = 0; g < count && !err->code; g++) {
         const adapt_param *q = &params[g];
         char *name = mem_format("grad.%s", q->name);
-        const int64_t shape[2] = {q->transposed && q->rank == 2 ? q->cols : q->rows, q->transposed ? q->rows : q->cols};
+        const int turned = q->transposed && q->rank == 2;
+        const int64_t shape[2] = {q->rank != 2 ? q->count : turned ? q->cols : q->rows, turned ? q->rows : q->cols};
         float *to = add_output(&p->out, name, q->rank == 2 ? 2 : 1, shape),
               *flat = mem_new((size_t)q->count + 1, sizeof *flat);
         free(name);
@@ -142,7 +175,7 @@ static int pass_gradients(probe *p, graft_error *err) {
         device->download(device, raw, q->grad, q->count * dtype_bytes(device->real));
         dtype_convert(flat, F32, raw, device->real, q->count);
         for (int64_t i = 0; i < q->count; i++)
-            to[q->transposed && q->rank == 2 ? i % q->cols * q->rows + i / q->cols : i] = flat[i];
+            to[turned ? i % q->cols * q->rows + i / q->cols : i] = flat[i];
         free(raw);
         free(flat);
     }
@@ -172,8 +205,13 @@ static int read_batch(probe *p, const char *path, graft_error *err) {
         longest = p->batch.at[i].tokens > longest ? p->batch.at[i].tokens : longest;
         total += p->batch.at[i].tokens;
     }
-    const slice_limits limits = {
-        .vocab = model_descriptor(p->s.model)->vocab, .rows = slices_automatic(longest, total), .what = path};
+    const void *rows;
+    void *gradient;
+    p->ahead = adapt_virtual_embed(p->s.adapters, &rows, &gradient);
+    const slice_limits limits = {.vocab = model_descriptor(p->s.model)->vocab,
+                                 .rows = slices_automatic(longest, total),
+                                 .first = p->ahead > 0,
+                                 .what = path};
     return err->code ? err->code : slices_cut(&p->batch, &limits, &p->slices, err);
 }
 
@@ -241,11 +279,12 @@ const command command_probe = {
     "The input holds input_ids (B, T) and, where wanted, labels, attention_mask, position_ids, document_ids, of any "
     "integer\n"
     "type. Written: logits (B, T, V), token_nll (B, T - 1) at the position that predicts, loss (mean over targets), "
-    "with "
-    "--hidden\n"
-    "hidden_states (layers + 1, B, T, hidden), with --grads the gradient of the loss as grad.NAME for everything "
-    "trainable: of\n"
-    "the adapters under their PEFT names, without an adapter of the whole model. Rows whose attention_mask is 0 hold "
-    "zeros.\n"
+    "with\n"
+    "--hidden hidden_states (layers + 1, B, T, hidden), with --grads the gradient of the loss as grad.NAME for "
+    "everything\n"
+    "trainable: of the adapters under their PEFT names, without an adapter of the whole model. Rows whose "
+    "attention_mask "
+    "is 0\n"
+    "hold zeros. An adapter of virtual embedding rows makes logits and token_nll longer by them: T counts them too.\n"
     "--ini applies its [quantizer] and [adapter] sections.\n",
     run};

@@ -104,9 +104,11 @@ static int32_t choice_of(const char *words, const char *word) {
     }
 }
 
-/* A text, or a list of texts with commas between them. */
+/* A text, or a list of texts with commas between them; where PEFT has a list, its single text is an expression. */
 static int set_text(const task *k, const graft_option *row, const json_t *value, const char **out, graft_error *err) {
     strbuf text = {0};
+    if (json_is_string(value) && json_is_array(peft_member(k->defaults, row->file)))
+        return refuse_value(k, row, value, "a list of names", err);
     const size_t count = json_is_array(value) ? json_array_size(value) : 1;
     for (size_t i = 0; i < count; i++) {
         const char *const word = json_string_value(json_is_array(value) ? json_array_get(value, i) : value);
@@ -214,9 +216,11 @@ static int check_key(const task *k, const char *key, json_t *value, int depth, g
     const int32_t option = option_of(k->table, key);
     if (field) return check_field(k, field, value, err);
     if (option >= 0 && !json_is_null(value)) return set_option(k, option, value, err);
-    if (peft_is_empty(value) || (depth == 0 && is_core_key(k->config, key))) return GRAFT_OK;
-    if (depth == 0 && json_is_object(value) && has_members(k->table, key)) return check_members(k, key, value, err);
     const json_t *const standard = peft_member(k->defaults, key);
+    if (json_is_null(value) || (depth == 0 && is_core_key(k->config, key))) return GRAFT_OK;
+    if (peft_is_empty(value) && peft_is_empty(standard))
+        return GRAFT_OK; /* where it is on by default, off says something */
+    if (depth == 0 && json_is_object(value) && has_members(k->table, key)) return check_members(k, key, value, err);
     if (is_harmless_key(key) || (standard && same_value(key, standard, value))) return GRAFT_OK;
     char *const shown = show(value);
     fail(err, GRAFT_FAILED,

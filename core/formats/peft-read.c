@@ -75,6 +75,34 @@ static int read_patterns(peft_config *c, const char *key, double least, int whol
     return GRAFT_OK;
 }
 
+/* {"MODULE.lora_E": [true, false, ...]}: which ranks are left. */
+static int read_kept(peft_config *c, graft_error *err) {
+    static const char wanted[] = "null, or an object of lists of true and false";
+    json_t *const object = json_object_get(c->file, "rank_pattern");
+    peft_kept *const kept = arena_new(&c->memory, json_object_size(object), sizeof *kept);
+    const char *name;
+    json_t *list;
+    json_object_foreach(object, name, list) {
+        const size_t count = json_array_size(list);
+        uint8_t *const mask = arena_new(&c->memory, count + 1, 1);
+        if (!json_is_array(list)) return wrong(c, "rank_pattern", wanted, err);
+        for (size_t i = 0; i < count; i++) {
+            if (!json_is_boolean(json_array_get(list, i))) return wrong(c, "rank_pattern", wanted, err);
+            mask[i] = json_is_true(json_array_get(list, i));
+        }
+        kept[c->kept_count++] = (peft_kept){copy(c, name), mask, (int64_t)count};
+    }
+    c->kept = kept;
+    return GRAFT_OK;
+}
+
+static int read_ranks(peft_config *c, graft_error *err) {
+    json_t *const object = json_object_get(c->file, "rank_pattern");
+    const json_t *const first = json_object_iter_value(json_object_iter(object));
+    if (json_is_array(first) && strcmp(c->type, "ADALORA") == 0) return read_kept(c, err);
+    return read_patterns(c, "rank_pattern", 1, 1, &c->rank_patterns, &c->ranks, &c->rank_pattern_count, err);
+}
+
 static int read_targets(peft_config *c, graft_error *err) {
     targets_list *const t = &c->targets;
     c->has_targets =
@@ -116,19 +144,19 @@ static int read_core(peft_config *c, graft_error *err) {
     if (rc == GRAFT_OK) rc = read_text(c, "base_model_name_or_path", "", &c->base_model, err);
     if (rc == GRAFT_OK) rc = read_text(c, "revision", "", &c->revision, err);
     if (rc == GRAFT_OK) rc = read_text(c, "task_type", "", &c->task_type, err);
+    if (rc == GRAFT_OK && strcmp(c->type, "ADAPTER_HUB") == 0) rc = read_text(c, "name", "", &c->name, err);
     if (rc == GRAFT_OK) rc = json_get_bool(c->file, c->path, "fan_in_fan_out", 0, &c->fan_in_fan_out, err);
     if (rc == GRAFT_OK) rc = read_targets(c, err);
     if (rc == GRAFT_OK)
         rc = read_names(c, "modules_to_save", &c->modules_to_save, &c->modules_to_save_count, NULL, err);
-    if (rc == GRAFT_OK)
-        rc = read_patterns(c, "rank_pattern", 1, 1, &c->rank_patterns, &c->ranks, &c->rank_pattern_count, err);
+    if (rc == GRAFT_OK) rc = read_ranks(c, err);
     if (rc == GRAFT_OK)
         rc = read_patterns(c, "alpha_pattern", 0, 0, &c->alpha_patterns, &c->alphas, &c->alpha_pattern_count, err);
     return rc;
 }
 
 int peft_config_read(const char *folder, peft_config *out, graft_error *err) {
-    *out = (peft_config){.type = "", .bias = "none", .base_model = "", .revision = "", .task_type = ""};
+    *out = (peft_config){.type = "", .bias = "none", .base_model = "", .revision = "", .task_type = "", .name = ""};
     char *const path = path_join(folder, "adapter_config.json");
     out->path = copy(out, path);
     int rc = json_read_file(path, 0, &out->file, err);

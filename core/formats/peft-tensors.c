@@ -12,22 +12,35 @@ char *peft_tensor_name(const char *module, const char *file, int64_t layer, cons
     if (!strchr(file, '{'))
         return *module && strncmp(file, "base_model.", 11) != 0 ? mem_format("base_model.model.%s.%s", module, file)
                                                                 : mem_copy_text(file);
+    const char *const dot = strrchr(module, '.'), *const leaf = dot ? dot + 1 : module;
+    char *const parent = mem_format("%.*s", dot ? (int)(dot - module) : 0, module);
+    char *const number = mem_format("%lld", (long long)layer);
+    const char *const branch = strcmp(leaf, "attn") == 0 ? "attention_adapters" : "output_adapters";
+    const struct {
+        const char *word, *value;
+    } words[] = {
+        {"{module}", module},
+        {"{site}",   module},
+        {"{parent}", parent},
+        {"{leaf}",   leaf  },
+        {"{layer}",  number},
+        {"{name}",   name  },
+        {"{branch}", branch}
+    };
     strbuf out = {0};
     while (*file) {
-        const size_t plain = strcspn(file, "{");
-        strbuf_add(&out, file, plain);
-        file += plain;
-        if (strncmp(file, "{module}", 8) == 0)
-            strbuf_puts(&out, module), file += 8;
-        else if (strncmp(file, "{site}", 6) == 0)
-            strbuf_puts(&out, module), file += 6;
-        else if (strncmp(file, "{layer}", 7) == 0)
-            strbuf_printf(&out, "%lld", (long long)layer), file += 7;
-        else if (strncmp(file, "{name}", 6) == 0)
-            strbuf_puts(&out, name), file += 6;
-        else if (*file)
+        size_t word = 0;
+        while (word < sizeof words / sizeof *words && strncmp(file, words[word].word, strlen(words[word].word)) != 0)
+            word++;
+        if (word < sizeof words / sizeof *words) {
+            strbuf_puts(&out, words[word].value);
+            file += strlen(words[word].word);
+        } else {
             strbuf_add(&out, file++, 1);
+        }
     }
+    free(parent);
+    free(number);
     return out.text;
 }
 
@@ -48,11 +61,16 @@ static char *plain_name(const char *name) {
 
 /* ---- the folder ---- */
 
+static const char *const file_names[] = {"adapter_model.safetensors", "adapter.safetensors"};
+
+const char *peft_tensors_file(const char *type) {
+    return file_names[strcmp(type, "ADAPTER_HUB") == 0];
+}
+
 int peft_tensors_open(const char *folder, safetensors **out, graft_error *err) {
-    static const char *const names[] = {"adapter_model.safetensors", "adapter.safetensors"};
     *out = NULL;
     for (int i = 0; i < 2; i++) {
-        char *const path = path_join(folder, names[i]);
+        char *const path = path_join(folder, file_names[i]);
         const int there = file_exists(path), rc = there ? safetensors_open(path, out, err) : GRAFT_OK;
         free(path);
         if (there) return rc;
@@ -60,7 +78,7 @@ int peft_tensors_open(const char *folder, safetensors **out, graft_error *err) {
     char *const pickle = path_join(folder, "adapter_model.bin");
     const int old = file_exists(pickle);
     free(pickle);
-    return fail(err, GRAFT_FAILED, "%s: has no %s%s", folder, names[0],
+    return fail(err, GRAFT_FAILED, "%s: has no %s%s", folder, file_names[0],
                 old ? "; adapter_model.bin is not read (a pickle can run code): convert it to safetensors" : "");
 }
 

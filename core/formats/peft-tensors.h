@@ -6,9 +6,15 @@
 
 /* The name of a tensor in the file, owned by the caller. `file` is what stands behind the module path ("lora_A.weight":
  * base_model.model.MODULE.lora_A.weight; a bias of a module that carries an adapter: "base_layer.bias"), or a whole
- * name: when it begins with "base_model.", when there is no module (""), or when it has a placeholder: {module} or
- * {site}, {layer}, and {name}, the adapter's name (AdapterHub). */
+ * name: when it begins with "base_model.", when there is no module (""), or when it has a placeholder:
+ *   {site}, {module}    the module path            {layer}    its number
+ *   {parent}, {leaf}    the path in front of its last component, and that: model.layers.0.attn
+ *   {branch}            AdapterHub's word for the leaf: attention_adapters of "attn", else output_adapters
+ *   {name}              the adapter's name */
 char *peft_tensor_name(const char *module, const char *file, int64_t layer, const char *name);
+
+/* The file that holds the tensors of an adapter of this peft_type. */
+const char *peft_tensors_file(const char *type);
 
 /* One tensor an adapter needs. Shapes are compared without extents of 1: PEFT stores vectors as (n), (n, 1), (1, n). */
 typedef struct {

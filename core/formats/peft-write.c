@@ -1,28 +1,10 @@
-/* peft-write — adapter_config.json in PEFT's own words, and the model card beside it. */
+/* peft-write — adapter_config.json in PEFT's own words (or AdapterHub's), and the model card beside it. */
 #include "base/file.h"
 #include "formats/jsontext.h"
 #include "formats/peft-private.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Puts `value` (stolen) under a key, in a member object where the key has a dot. */
-static void put(json_t *root, const char *key, json_t *value) {
-    const char *const dot = strchr(key, '.');
-    if (!dot) {
-        json_object_set_new(root, key, value);
-        return;
-    }
-    char *const first = mem_format("%.*s", (int)(dot - key), key);
-    json_t *object = json_object_get(root, first);
-    if (!json_is_object(object)) {
-        object = json_object();
-        json_object_set_new(root, first, object);
-    }
-    json_object_set_new(object, dot + 1, value);
-    json_object_set_new(root, first, jsontext_sorted(object));
-    free(first);
-}
 
 /* ---- the core's keys ---- */
 
@@ -60,38 +42,52 @@ static json_t *patterns(const char *const *names, const double *values, int32_t 
     return object;
 }
 
+static json_t *masks(const peft_kept *kept, int32_t count) {
+    json_t *const object = json_object();
+    for (int32_t k = 0; k < count; k++) {
+        json_t *const list = json_array();
+        for (int64_t i = 0; i < kept[k].count; i++)
+            json_array_append_new(list, json_boolean(kept[k].mask[i]));
+        json_object_set_new(object, kept[k].name, list);
+    }
+    return object;
+}
+
 static json_t *targets_of(const targets_list *t) {
     if (t->regex) return json_string(t->regex);
     if (t->count == 1 && strcmp(t->names[0], "all-linear") == 0) return json_string("all-linear");
     return names_or_null(t->names, t->count);
 }
 
-/* What says nothing stays at PEFT's default, in PEFT's own spelling. */
-static void put_core(json_t *root, const char *key, json_t *value) {
-    if (peft_is_empty(value))
+/* What says nothing stays at PEFT's default, in PEFT's own spelling; what PEFT's type does not have is left out. */
+static void put_core(json_t *root, int open, const char *key, json_t *value) {
+    if (peft_is_empty(value) || !(open || json_object_get(root, key)))
         json_decref(value);
     else
         json_object_set_new(root, key, value);
 }
 
-static void put_core_keys(json_t *root, const peft_config *c) {
+/* open: the type is not PEFT's and may have any of them. */
+static void put_core_keys(json_t *root, const peft_config *c, int open) {
     const targets_list *const t = &c->targets;
     json_t *layers = t->layer_count ? json_array() : json_null();
     for (int32_t i = 0; i < t->layer_count; i++)
         json_array_append_new(layers, json_integer(t->layers[i]));
-    put_core(root, "task_type", json_string(c->task_type && *c->task_type ? c->task_type : "CAUSAL_LM"));
-    put_core(root, "base_model_name_or_path", text_or_null(c->base_model));
-    put_core(root, "revision", text_or_null(c->revision));
-    put_core(root, "target_modules", targets_of(t));
-    put_core(root, "exclude_modules",
+    put_core(root, open, "task_type", json_string(c->task_type && *c->task_type ? c->task_type : "CAUSAL_LM"));
+    put_core(root, open, "base_model_name_or_path", text_or_null(c->base_model));
+    put_core(root, open, "revision", text_or_null(c->revision));
+    put_core(root, open, "target_modules", targets_of(t));
+    put_core(root, open, "exclude_modules",
              t->exclude_regex ? json_string(t->exclude_regex) : names_or_null(t->exclude, t->exclude_count));
-    put_core(root, "layers_to_transform", layers);
-    put_core(root, "layers_pattern", names_or_null(t->layers_patterns, t->layers_pattern_count));
-    put_core(root, "modules_to_save", names_or_null(c->modules_to_save, c->modules_to_save_count));
-    put_core(root, "fan_in_fan_out", json_boolean(c->fan_in_fan_out));
-    if (c->bias && strcmp(c->bias, "none") != 0) put_core(root, "bias", json_string(c->bias));
-    put_core(root, "rank_pattern", patterns(c->rank_patterns, c->ranks, c->rank_pattern_count));
-    put_core(root, "alpha_pattern", patterns(c->alpha_patterns, c->alphas, c->alpha_pattern_count));
+    put_core(root, open, "layers_to_transform", layers);
+    put_core(root, open, "layers_pattern", names_or_null(t->layers_patterns, t->layers_pattern_count));
+    put_core(root, open, "modules_to_save", names_or_null(c->modules_to_save, c->modules_to_save_count));
+    put_core(root, open, "fan_in_fan_out", json_boolean(c->fan_in_fan_out));
+    if (c->bias && strcmp(c->bias, "none") != 0) put_core(root, open, "bias", json_string(c->bias));
+    put_core(root, open, "rank_pattern",
+             c->kept_count ? masks(c->kept, c->kept_count)
+                           : patterns(c->rank_patterns, c->ranks, c->rank_pattern_count));
+    put_core(root, open, "alpha_pattern", patterns(c->alpha_patterns, c->alphas, c->alpha_pattern_count));
 }
 
 /* ---- the technique's keys ---- */
@@ -137,18 +133,36 @@ static const char *type_of(const peft_table *t) {
     return "";
 }
 
+/* What is known about the base model, where the type has a key for it. */
+static void put_facts(json_t *root, json_t *facts) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(facts, key, value) {
+        if (json_object_get(root, key)) json_object_set(root, key, value);
+    }
+}
+
+static void put_fields(json_t *root, const peft_table *table, int hub) {
+    for (int32_t i = 0; i < table->field_count; i++) {
+        const graft_field *const field = &table->fields[i];
+        if (strcmp(field->value, "*") != 0 && !(hub && strcmp(field->key, "peft_type") == 0))
+            peft_put(root, field->key, peft_value(field->value));
+    }
+}
+
 int peft_config_write(const char *folder, const peft_config *c, const peft_table *table, const void *config,
                       graft_error *err) {
     json_t *const root = peft_defaults(type_of(table));
+    const int hub = strcmp(type_of(table), "ADAPTER_HUB") == 0;
     strbuf text = {0};
-    put_core_keys(root, c);
-    for (int32_t i = 0; i < table->field_count; i++)
-        if (strcmp(table->fields[i].value, "*") != 0)
-            put(root, table->fields[i].key, peft_value(table->fields[i].value));
+    if (hub && c->name && *c->name) peft_put(root, "name", json_string(c->name));
+    if (!hub) put_core_keys(root, c, !peft_knows(type_of(table)));
+    put_facts(root, c->facts);
     for (int32_t i = 0; i < table->option_count; i++) {
         const graft_option *const row = &table->options[i];
-        if (row->file) put(root, row->file, option_value(row, config, peft_member(root, row->file)));
+        if (row->file) peft_put(root, row->file, option_value(row, config, peft_member(root, row->file)));
     }
+    put_fields(root, table, hub);
     json_t *const sorted = jsontext_sorted(root);
     jsontext_add(&text, sorted, 2);
     char *const path = path_join(folder, "adapter_config.json");

@@ -13,6 +13,13 @@
 #include "formats/targets.h"
 #include <graft/graft.h>
 
+/* Which places of a module's tensors were kept (AdaLoRA): "MODULE.lora_E": [true, false, ...]. */
+typedef struct {
+    const char *name;
+    const uint8_t *mask; /* (count) 1: kept */
+    int64_t count;
+} peft_kept;
+
 /* The part of the file that the core understands. Texts are never NULL. When one is built for writing everything may be
  * borrowed and `file`, `path`, `memory` stay empty. */
 typedef struct {
@@ -30,7 +37,11 @@ typedef struct {
     const char *const *alpha_patterns;
     const double *alphas;
     int32_t alpha_pattern_count;
-    const char *base_model, *revision, *task_type; /* "": null */
+    const peft_kept *kept; /* rank_pattern, where its values are lists of booleans */
+    int32_t kept_count;
+    const char *base_model, *revision, *task_type; /* "": null                                          */
+    const char *name;                              /* the adapter's (AdapterHub), "": none              */
+    json_t *facts; /* writing: keys about the base model, each used where the type has it; borrowed, may be NULL */
     json_t *file;
     arena memory;
 } peft_config;
@@ -56,7 +67,8 @@ int peft_config_apply(const peft_config *c, const peft_table *table, void *into,
                       graft_error *err);
 
 /* Writes FOLDER/adapter_config.json as PEFT 0.21 does: every key that PEFT writes for this type, sorted, indented by
- * 2, no newline at the end. The type is the field peft_type of the table. Target names are sorted; patterns keep
+ * 2, no newline at the end (or as AdapterHub does, for its type). The type is the field peft_type of the table, whose
+ * fields may hold a key twice: the last counts, and counts more than an option. Target names are sorted; patterns keep
  * their order, which decides. task_type "" is written as CAUSAL_LM. */
 int peft_config_write(const char *folder, const peft_config *c, const peft_table *table, const void *config,
                       graft_error *err);

@@ -167,6 +167,7 @@ static int access_strides(statement *s, access *a) {
     extent stride = {1, 0};
     for (int32_t d = a->rank - 1; d >= 0; d--) {
         item *const it = &a->items[d];
+        if (t->stride[d]) stride = (extent){t->stride[d], 0};
         it->stride = stride, it->size = dimension(t, d);
         if (it->kind == ITEM_NUMBER && check_number_item(s, a, it)) return GRAFT_FAILED;
         if (it->kind == ITEM_GATHER && check_gather_item(s, a, d)) return GRAFT_FAILED;

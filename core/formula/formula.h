@@ -30,6 +30,7 @@ typedef struct {
     dtype type;
     store_kind store;
     int32_t activation; /* 1: `type` is replaced by the activation type of the run (x y dx dy and wide KEPT slots) */
+    int64_t stride[FORMULA_RANK]; /* elements from one index to the next; 0: the tensor is dense from there on      */
 } formula_tensor;
 
 typedef struct {

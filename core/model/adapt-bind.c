@@ -60,8 +60,9 @@ static int name_technique(adapt *a, technique *t, const adapt_spec *spec, graft_
 
 /* ---- one instance ---- */
 
-static void instance_free(instance *i) {
+static void instance_free(const technique *t, instance *i) {
     if (!i) return;
+    adapt_forget_saved(i, slot_count(t));
     for (int32_t p = 0; p < i->program_count; p++)
         formula_free(i->programs[p].program);
     free(i->programs);
@@ -95,7 +96,7 @@ static int apply_pattern(technique *t, instance *i, const char *key, const char 
     return err->code;
 }
 
-static int set_numbers(adapt *a, technique *t, instance *i, int32_t layers, graft_error *err) {
+static int set_numbers(technique *t, instance *i, int32_t layers, graft_error *err) {
     const plugin_component *c = t->in.component;
     int32_t n = 0;
     for (int32_t o = 0; o < c->option_count; o++) {
@@ -130,7 +131,6 @@ static int set_numbers(adapt *a, technique *t, instance *i, int32_t layers, graf
         }
         n++;
     }
-    (void)a;
     return GRAFT_OK;
 }
 
@@ -153,9 +153,6 @@ static int set_shapes(technique *t, instance *i, graft_error *err) {
             else
                 state->count *= state->shape[k];
         }
-        if (d->flags & GRAFT_SHARED)
-            return fail(err, GRAFT_FAILED, "%s: slot %s is SHARED, which this version does not offer",
-                        t->in.component->name, d->name);
         if (state->has_rows && d->role != GRAFT_KEPT && d->role != GRAFT_TEMP)
             return fail(err, GRAFT_FAILED, "%s: %s has rows, which only KEPT and TEMP slots may have",
                         t->in.component->name, d->name);
@@ -184,18 +181,80 @@ static int instance_make(adapt *a, technique *t, int32_t spec, int32_t point, in
     *out = NULL;
     if (apply_pattern(t, i, "rank", t->in.rank_patterns, t->in.ranks, t->in.rank_pattern_count, err) ||
         apply_pattern(t, i, "alpha", t->in.alpha_patterns, t->in.alphas, t->in.alpha_pattern_count, err) ||
-        set_numbers(a, t, i, layers, err) || adapt_check(a, i, HOOK_BIND, refused, err) || *refused ||
-        set_numbers(a, t, i, layers, err) || set_shapes(t, i, err)) {
-        instance_free(i);
+        set_numbers(t, i, layers, err) || adapt_check(a, i, HOOK_BIND, refused, err) || *refused) {
+        instance_free(t, i);
         return err->code;
     }
     *out = i;
     return GRAFT_OK;
 }
 
+/* ---- SHARED slots: one instance holds them whole, every site sees its leading corner ---- */
+
+static int has_shared(const technique *t) {
+    for (int32_t s = 0; s < slot_count(t); s++)
+        if (slot_of(t, s)->flags & GRAFT_SHARED) return 1;
+    return 0;
+}
+
+static int make_widest(technique *t, int32_t layers, graft_error *err) {
+    instance *w = mem_new(1, sizeof *w);
+    t->widest = w;
+    *w = (instance){.spec = t->instances[0]->spec, .point = t->instances[0]->point, .config = t->instances[0]->config};
+    w->site = t->instances[0]->site;
+    w->site.name = "all sites";
+    for (int32_t n = 1; n < t->count; n++) {
+        const graft_site *site = &t->instances[n]->site;
+        w->site.in = site->in > w->site.in ? site->in : w->site.in;
+        w->site.out = site->out > w->site.out ? site->out : w->site.out;
+    }
+    w->numbers = mem_new((size_t)t->number_count, sizeof *w->numbers);
+    w->number_set = mem_new((size_t)t->number_count, 1);
+    return set_numbers(t, w, layers, err) ? err->code : set_shapes(t, w, err);
+}
+
+/* The slot of a site as the leading corner of the whole one. */
+static int set_corner(const technique *t, instance *i, int32_t s, graft_error *err) {
+    const slot_state *whole = &t->widest->slots[s];
+    slot_state *own = &i->slots[s];
+    int64_t stride = 1;
+    int dense = 1;
+    for (int32_t d = own->rank - 1; d >= 0; d--) {
+        if (own->shape[d] > whole->shape[d])
+            return fail(err, GRAFT_FAILED, "%s: the SHARED slot %s is larger at %s than at the largest in and out",
+                        t->in.component->name, slot_of(t, s)->name, i->site.name);
+        own->stride[d] = stride;
+        stride *= whole->shape[d];
+        dense &= d == 0 || own->shape[d] == whole->shape[d];
+    }
+    if (dense) memset(own->stride, 0, sizeof own->stride);
+    return GRAFT_OK;
+}
+
+/* What is known once all sites are: numbers and shapes that go by their count, and shared tensors. */
+static int finish_sites(technique *t, int32_t layers, graft_error *err) {
+    for (int32_t n = 0; n < t->count && !err->code; n++) {
+        instance *i = t->instances[n];
+        i->site.sites = t->count;
+        if (set_numbers(t, i, layers, err) || set_shapes(t, i, err)) break;
+        if (i->site.kind & (GRAFT_KV | GRAFT_EMBED)) {
+            const double rows = i->numbers[number_place(t, "rows")];
+            if (!(rows >= 1 && rows < INT32_MAX && rows == (double)(int64_t)rows))
+                fail(err, GRAFT_FAILED, "%s: the NUMBER rows is %g; virtual rows are counted from 1",
+                     t->in.component->name, rows);
+        }
+    }
+    if (err->code || !t->count || !has_shared(t) || make_widest(t, layers, err)) return err->code;
+    for (int32_t n = 0; n < t->count; n++)
+        for (int32_t s = 0; s < slot_count(t) && !err->code; s++)
+            if (slot_of(t, s)->flags & GRAFT_SHARED) set_corner(t, t->instances[n], s, err);
+    return err->code;
+}
+
 static int check_formulas(adapt *a, technique *t, instance *i, graft_error *err) {
     for (int32_t s = 0; s < slot_count(t); s++)
-        if (slot_of(t, s)->role != GRAFT_NUMBER) adapt_slot_init_check(a, i, s, err);
+        if (slot_of(t, s)->role != GRAFT_NUMBER)
+            adapt_slot_init_check(a, slot_of(t, s)->flags & GRAFT_SHARED ? t->widest : i, s, err);
     for (hook h = HOOK_OBSERVE; h < HOOK_COUNT; h++)
         adapt_check(a, i, h, NULL, err);
     return err->code;
@@ -249,11 +308,7 @@ static int bind_points(adapt *a, int32_t spec, int32_t layers, graft_error *err)
             t->instances[t->count++] = i;
         }
     }
-    for (int32_t n = 0; n < t->count; n++) {
-        t->instances[n]->site.sites = t->count;
-        t->instances[n]->numbers[t->number_count - BUILTIN_COUNT + BUILTIN_SITES] = t->count;
-    }
-    return err->code;
+    return err->code ? err->code : finish_sites(t, layers, err);
 }
 
 /* Each target must have selected something: a misspelt one is an error with the nearest module name. */
@@ -291,116 +346,6 @@ static int check_targets(const adapt *a, const technique *t, graft_error *err) {
                       t->in.component->name);
 }
 
-/* ---- the list of what is trained ---- */
-
-static adapt_param *new_param(adapt_param **list, int32_t *count, int32_t *capacity) {
-    mem_reserve(*list, *count, *capacity);
-    (*list)[*count] = (adapt_param){0};
-    return &(*list)[(*count)++];
-}
-
-static char *file_name(adapt *a, const instance *i, const char *pattern) {
-    char *name = peft_tensor_name(i->site.name, pattern, i->site.layer,
-                                  *a->techniques[i->spec].in.name ? a->techniques[i->spec].in.name : "default");
-    char *kept = arena_copy(&a->names, name, strlen(name));
-    free(name);
-    return kept;
-}
-
-static void param_of_tensor(adapt_param *p, int32_t spec, base_tensor *t, const char *name) {
-    *p = (adapt_param){.name = name, .spec = spec, .base = t, .transposed = t->transposed};
-    p->rank = t->in ? 2 : 1;
-    p->rows = t->out;
-    p->cols = t->in ? t->in : 1;
-    p->count = p->rows * p->cols;
-}
-
-/* Trains a base tensor once, under the first name given. */
-static void train_tensor(adapt *a, int32_t spec, base_tensor *t, const char *name, int32_t *capacity) {
-    if (t->trained) return;
-    t->trained = 1;
-    param_of_tensor(new_param(&a->params, &a->param_count, capacity), spec, t, name);
-}
-
-/* Of a tied pair (embedding and head, the only one in these families) the half that is not `t`; NULL: t is not tied. */
-static base_tensor *other_half(const adapt *a, const base_tensor *t) {
-    for (int32_t p = 0; t->layer < 0 && p < a->point_count; p++) {
-        base_tensor *other = a->points[p].kinds & GRAFT_TENSOR ? a->points[p].tensor : NULL;
-        if (other && other != t && other->layer < 0 && other->out == t->out && other->in == t->in &&
-            (other->tied_to >= 0 || t->tied_to >= 0))
-            return other;
-    }
-    return NULL;
-}
-
-static void list_slots(adapt *a, int32_t spec, instance *i, int32_t *params, int32_t *buffers) {
-    const technique *t = &a->techniques[spec];
-    for (int32_t s = 0; s < slot_count(t); s++) {
-        const graft_slot *d = slot_of(t, s);
-        const slot_state *state = &i->slots[s];
-        const char *file = i->site.onehot && d->file_onehot ? d->file_onehot : d->file;
-        if (d->role == GRAFT_ALIAS && a->points[i->point].tensor) {
-            base_tensor *tensor = a->points[i->point].tensor;
-            if (tensor->tied_to >= 0) tensor = other_half(a, tensor); /* the pair is one parameter */
-            train_tensor(a, spec, tensor, d->file ? file_name(a, i, d->file) : tensor->name, params);
-            continue;
-        }
-        if ((d->role != GRAFT_PARAM && d->role != GRAFT_BUFFER) || d->values || state->count == 0) continue;
-        adapt_param *p = d->role == GRAFT_PARAM ? new_param(&a->params, &a->param_count, params)
-                                                : new_param(&a->buffers, &a->buffer_count, buffers);
-        *p = (adapt_param){.name =
-                               file ? file_name(a, i, file) : arena_format(&a->names, "%s.%s", i->site.name, d->name),
-                           .spec = spec,
-                           .rank = state->rank,
-                           .count = state->count,
-                           .in_file = file != NULL,
-                           .site = i,
-                           .slot = s};
-        p->rows = state->rank ? state->shape[0] : 1;
-        p->cols = state->rank > 1 ? state->count / (p->rows ? p->rows : 1) : 1;
-    }
-}
-
-/* modules_to_save and bias: whole base tensors trained beside the technique. */
-static int list_extras(adapt *a, int32_t spec, int32_t *capacity, graft_error *err) {
-    technique *t = &a->techniques[spec];
-    for (int32_t m = 0; m < t->in.modules_to_save_count; m++) {
-        int32_t found = 0;
-        for (int32_t p = 0; p < a->point_count; p++) {
-            base_tensor *tensor = a->points[p].tensor;
-            if (!(a->points[p].kinds & GRAFT_TENSOR) || !targets_module(t->in.modules_to_save[m], tensor->module))
-                continue;
-            found = 1;
-            base_tensor *other = other_half(a, tensor);
-            if (other) /* keeps the numbers of the base when this half is trained alone */
-                other->tied_to = tensor->tied_to = -1;
-            train_tensor(a, spec, tensor, arena_format(&a->names, "base_model.model.%s", tensor->name), capacity);
-        }
-        if (!found)
-            return fail(err, GRAFT_USAGE, "modules_to_save names \"%s\", which is no module of this model",
-                        t->in.modules_to_save[m]);
-    }
-    if (!t->in.bias || strcmp(t->in.bias, "none") == 0) return GRAFT_OK;
-    const int all = strcmp(t->in.bias, "all") == 0;
-    if (!all && strcmp(t->in.bias, "lora_only") != 0)
-        return fail(err, GRAFT_USAGE, "bias = %s: must be none, all or lora_only", t->in.bias);
-    for (int32_t p = 0; p < a->point_count; p++) {
-        base_tensor *tensor = a->points[p].tensor;
-        const size_t length = tensor ? strlen(tensor->name) : 0;
-        if (!(a->points[p].kinds & GRAFT_TENSOR) || length < 5 || strcmp(tensor->name + length - 5, ".bias") != 0)
-            continue;
-        int32_t adapted = 0;
-        for (int32_t n = 0; n < t->count; n++)
-            adapted |= strcmp(t->instances[n]->site.name, tensor->module) == 0;
-        if (adapted || all)
-            train_tensor(
-                a, spec, tensor,
-                arena_format(&a->names, "base_model.model.%s%s.bias", tensor->module, adapted ? ".base_layer" : ""),
-                capacity);
-    }
-    return GRAFT_OK;
-}
-
 static void place_instances(adapt *a) {
     a->at = mem_new((size_t)a->point_count + 1, sizeof *a->at);
     for (int32_t spec = 0; spec < a->count; spec++) {
@@ -428,11 +373,9 @@ int adapt_bind(const adapt_spec *specs, int32_t count, const adapt_point *points
     for (int32_t s = 0; s < count && !err->code; s++) {
         technique *t = &a->techniques[a->count++];
         if (name_technique(a, t, &specs[s], err) || bind_points(a, s, layers, err) || check_targets(a, t, err)) break;
-        for (int32_t n = 0; n < t->count && !err->code; n++) {
+        for (int32_t n = 0; n < t->count && !err->code; n++)
             check_formulas(a, t, t->instances[n], err);
-            list_slots(a, s, t->instances[n], &params, &buffers);
-        }
-        if (!err->code) list_extras(a, s, &params, err);
+        if (!err->code) adapt_list_params(a, s, &params, &buffers, err);
     }
     if (err->code) {
         adapt_free(a);
@@ -447,9 +390,12 @@ void adapt_free(adapt *a) {
     if (!a) return;
     adapt_release_device(a);
     for (int32_t s = 0; s < a->count; s++) {
-        for (int32_t n = 0; n < a->techniques[s].count; n++)
-            instance_free(a->techniques[s].instances[n]);
-        free(a->techniques[s].instances);
+        technique *t = &a->techniques[s];
+        for (int32_t n = 0; n < t->count; n++)
+            instance_free(t, t->instances[n]);
+        instance_free(t, t->widest);
+        free(t->instances);
+        free(t->fields);
     }
     for (int32_t p = 0; a->at && p < a->point_count; p++)
         free(a->at[p]);

@@ -3,34 +3,16 @@
  * A plugin's callback only hands over formulas; what it may write in which hook (CONTRACT section 3) is the `may` of each
  * name here, and the formula room refuses the rest. */
 #include "model/adapt-private.h"
-#include "model/linalg.h"
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 const char *const adapt_builtin_names[BUILTIN_COUNT] = {"in",    "out",    "layers", "site",   "sites", "step",
                                                         "steps", "linear", "input",  "onehot", "rows"};
 
-static const char *const hook_names[HOOK_COUNT] = {"bind",     "observe",    "init",       "prepare", "forward",
-                                                   "backward", "regularize", "after_step", "save"};
+const char *const adapt_hook_names[HOOK_COUNT] = {"bind",     "observe",    "init",       "prepare", "forward",
+                                                  "backward", "regularize", "after_step", "save"};
 
-/* What graft_call begins in memory: services find their way back through it. */
-typedef struct {
-    graft_call public;
-    adapt *a;
-    instance *i;
-    hook h;
-    int checking;
-    const char *refused;
-    const adapt_pass *pass;
-    formula_binding bindings[ADAPT_BINDINGS];
-    int64_t rows;
-    char *scratch; /* behind the temporaries of this call */
-    int32_t wrote_w;
-    graft_error *err;
-} call;
-
-static technique *technique_of(const call *c) {
+static technique *technique_of(const adapt_calling *c) {
     return &c->a->techniques[c->i->spec];
 }
 
@@ -56,7 +38,7 @@ static int32_t gradient_may(int32_t role, hook h) {
     return role == GRAFT_KEPT && h == HOOK_BACKWARD ? FORMULA_READ | FORMULA_WRITE : 0;
 }
 
-static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype real) {
+static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype real, int64_t virtual_rows) {
     static const char *const names[NAMES_FIXED] = {"x", "y", "dx", "dy", "W", "loss"};
     const int changes_dy = site->kind == GRAFT_LINEAR || site->kind == GRAFT_BRANCH;
     const int32_t may[NAMES_FIXED] = {
@@ -82,19 +64,24 @@ static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype 
     if (h != HOOK_INIT) t[NAME_W].kind = FORMULA_WEIGHT;
     if (site->onehot || site->kind != GRAFT_LINEAR) /* the table of an embedding lies the other way round: no handle */
         t[NAME_W].may = h == HOOK_INIT && site->kind == GRAFT_LINEAR ? t[NAME_W].may : 0;
-    if (site->kind == GRAFT_KV || site->kind == GRAFT_EMBED) t[NAME_X].may = t[NAME_DX].may = 0;
+    if (virtual_rows >= 0) { /* KV and EMBED: as many rows as the technique said, and nothing goes in */
+        t[NAME_X].may = t[NAME_DX].may = 0;
+        t[NAME_Y].shape[0] = t[NAME_DY].shape[0] = virtual_rows;
+    }
 }
 
-static int32_t fill_names(const adapt *a, const instance *i, hook h, formula_tensor *t) {
+int32_t adapt_fill_names(const adapt *a, const instance *i, hook h, formula_tensor *t) {
     const technique *tech = &a->techniques[i->spec];
     const dtype real = a->device ? a->device->real : F32;
     const int32_t n = slot_count(tech);
-    name_fixed(t, &i->site, h, real);
+    const int is_virtual = (i->site.kind & (GRAFT_KV | GRAFT_EMBED)) != 0;
+    name_fixed(t, &i->site, h, real, is_virtual ? adapt_virtual_rows(a, i) : -1);
     for (int32_t s = 0; s < n; s++) {
         const graft_slot *d = slot_of(tech, s);
         formula_tensor *own = &t[NAMES_FIXED + s], *gradient = &t[NAMES_FIXED + n + s];
         *own = (formula_tensor){.name = d->role == GRAFT_NUMBER ? "" : d->name, .rank = i->slots[s].rank, .type = real};
         memcpy(own->shape, i->slots[s].shape, sizeof own->shape);
+        memcpy(own->stride, i->slots[s].stride, sizeof own->stride);
         own->activation = i->slots[s].activation;
         own->may = d->role == GRAFT_NUMBER ? 0 : slot_may(d->role, h);
         *gradient = *own;
@@ -106,6 +93,11 @@ static int32_t fill_names(const adapt *a, const instance *i, hook h, formula_ten
 
 /* ---- compiled formulas, once per instance, hook and text ---- */
 
+/* Hooks that may work on the host, and choose by what they find there. */
+static int is_host_hook(hook h) {
+    return h == HOOK_OBSERVE || h == HOOK_INIT || h == HOOK_AFTER_STEP || h == HOOK_SAVE;
+}
+
 static uint64_t hash_text(const char *text) {
     uint64_t h = 14695981039346656037u;
     for (; *text; text++)
@@ -113,16 +105,24 @@ static uint64_t hash_text(const char *text) {
     return h;
 }
 
-static const formula *program_of(call *c, const char *text) {
+static const formula *program_of(adapt_calling *c, const char *text) {
     instance *i = c->i;
     const uint64_t key = hash_text(text);
     for (int32_t p = 0; p < i->program_count; p++)
         if (i->programs[p].at == c->h && i->programs[p].key == key) return i->programs[p].program;
+    if (!c->checking && (c->room < 0 || !is_host_hook(c->h))) {
+        fail(c->err, GRAFT_FAILED,
+             "%s %s at %s: \"%s\" was not there when the formulas were checked; what runs here may depend on options "
+             "and "
+             "on the site alone",
+             technique_of(c)->in.component->name, adapt_hook_names[c->h], i->site.name, text);
+        return NULL;
+    }
     formula_tensor names[ADAPT_BINDINGS];
     const technique *t = technique_of(c);
-    char *where = mem_format("%s %s at %s", t->in.component->name, hook_names[c->h], i->site.name);
+    char *where = mem_format("%s %s at %s", t->in.component->name, adapt_hook_names[c->h], i->site.name);
     const formula_scope scope = {.tensors = names,
-                                 .tensor_count = fill_names(c->a, i, c->h, names),
+                                 .tensor_count = adapt_fill_names(c->a, i, c->h, names),
                                  .numbers = t->number_names,
                                  .number_count = t->number_count,
                                  .where = where,
@@ -138,8 +138,21 @@ static const formula *program_of(call *c, const char *text) {
 
 /* ---- services ---- */
 
+/* Outside passes temporaries grow with what a callback runs; in a pass they were planned. */
+static int make_room(adapt_calling *c, const formula *f) {
+    kernels *k = c->a->device;
+    const int64_t bytes = c->room < 0 ? 0 : formula_scratch(f, c->rows);
+    if (bytes <= c->room || c->room < 0) return GRAFT_OK;
+    k->release(k, c->own_room);
+    c->scratch = c->own_room = k->alloc(k, bytes);
+    c->room = c->own_room ? bytes : 0;
+    return c->own_room ? GRAFT_OK
+                       : fail(c->err, GRAFT_FAILED, "no memory for %lld bytes of temporaries of %s at %s",
+                              (long long)bytes, technique_of(c)->in.component->name, c->i->site.name);
+}
+
 static void service_run(graft_call *g, const char *text) {
-    call *c = (call *)g;
+    adapt_calling *c = (adapt_calling *)g;
     if (c->err->code || c->refused) return;
     const formula *f = program_of(c, text);
     if (!f) return;
@@ -149,7 +162,7 @@ static void service_run(graft_call *g, const char *text) {
         formula_uses(f, &reads, &writes);
         c->wrote_w |= (int32_t)(writes >> NAME_W & 1);
     }
-    if (c->checking) return;
+    if (c->checking || make_room(c, f)) return;
     double *numbers = c->i->numbers;
     const int32_t first = t->number_count - BUILTIN_COUNT;
     numbers[first + BUILTIN_STEP] = (double)g->step;
@@ -167,7 +180,7 @@ static void service_run(graft_call *g, const char *text) {
     formula_run(f, &run);
 }
 
-static int32_t find_slot(const call *c, const char *name) {
+static int32_t find_slot(const adapt_calling *c, const char *name) {
     const technique *t = technique_of(c);
     for (int32_t s = 0; s < slot_count(t); s++)
         if (strcmp(slot_of(t, s)->name, name) == 0) return s;
@@ -175,7 +188,7 @@ static int32_t find_slot(const call *c, const char *name) {
 }
 
 static void service_set(graft_call *g, const char *name, double value) {
-    call *c = (call *)g;
+    adapt_calling *c = (adapt_calling *)g;
     const technique *t = technique_of(c);
     const int32_t s = find_slot(c, name);
     if (c->h != HOOK_BIND || s < 0 || slot_of(t, s)->role != GRAFT_NUMBER) {
@@ -190,7 +203,7 @@ static void service_set(graft_call *g, const char *name, double value) {
 }
 
 static void service_refuse(graft_call *g, const char *why) {
-    call *c = (call *)g;
+    adapt_calling *c = (adapt_calling *)g;
     if (c->h != HOOK_BIND)
         fail(c->err, GRAFT_FAILED, "%s: refuse(\"%s\") outside bind", technique_of(c)->in.component->name, why);
     else if (!c->refused)
@@ -198,164 +211,8 @@ static void service_refuse(graft_call *g, const char *why) {
 }
 
 static void service_fail(graft_call *g, const char *why) {
-    call *c = (call *)g;
+    adapt_calling *c = (adapt_calling *)g;
     fail(c->err, GRAFT_FAILED, "%s at %s: %s", technique_of(c)->in.component->name, c->i->site.name, why);
-}
-
-/* The dev pointer and element count of a slot (or of "W", "dA") that a host service may touch in this hook. */
-static void *host_slot(call *c, const char *name, int writes, int64_t *count) {
-    formula_tensor names[ADAPT_BINDINGS];
-    const int32_t n = fill_names(c->a, c->i, c->h, names);
-    const int allowed = c->h == HOOK_INIT || c->h == HOOK_OBSERVE || c->h == HOOK_AFTER_STEP || c->h == HOOK_SAVE;
-    *count = 0;
-    for (int32_t t = 0; t < n; t++) {
-        if (strcmp(names[t].name, name) != 0) continue;
-        if (!allowed || !names[t].may || (writes && !(names[t].may & FORMULA_WRITE)) ||
-            names[t].shape[0] == FORMULA_ROWS || names[t].kind == FORMULA_WEIGHT)
-            break;
-        int64_t elements = 1;
-        for (int32_t d = 0; d < names[t].rank; d++)
-            elements *= names[t].shape[d];
-        *count = elements;
-        if (t == NAME_W && writes) c->wrote_w = 1;
-        return c->bindings[t].data;
-    }
-    fail(c->err, GRAFT_FAILED, "%s %s at %s: no slot \"%s\" that the host may %s here",
-         technique_of(c)->in.component->name, hook_names[c->h], c->i->site.name, name, writes ? "write" : "read");
-    return NULL;
-}
-
-static double *slot_doubles(call *c, const char *name, int64_t *count) {
-    void *data = host_slot(c, name, 0, count);
-    double *values = mem_new((size_t)*count + 1, sizeof *values);
-    if (!data || c->checking) return values;
-    const dtype real = c->a->device->real;
-    void *raw = mem_new((size_t)*count + 1, (size_t)dtype_bytes(real));
-    c->a->device->download(c->a->device, raw, data, *count * dtype_bytes(real));
-    dtype_convert(values, F64, raw, real, *count);
-    free(raw);
-    return values;
-}
-
-static void store_doubles(call *c, const char *name, const double *values) {
-    int64_t count;
-    void *data = host_slot(c, name, 1, &count);
-    if (!data || c->checking) return;
-    const dtype real = c->a->device->real;
-    void *raw = mem_new((size_t)count + 1, (size_t)dtype_bytes(real));
-    dtype_convert(raw, real, values, F64, count);
-    c->a->device->upload(c->a->device, data, raw, count * dtype_bytes(real));
-    free(raw);
-}
-
-static void service_read(graft_call *g, const char *name, double *values) {
-    call *c = (call *)g;
-    if (c->err->code) return;
-    int64_t count;
-    double *own = slot_doubles(c, name, &count);
-    memcpy(values, own, (size_t)count * sizeof *values);
-    free(own);
-}
-
-static void service_write(graft_call *g, const char *name, const double *values) {
-    call *c = (call *)g;
-    if (!c->err->code) store_doubles(c, name, values);
-}
-
-static int64_t service_slot_size(graft_call *g, const char *name) {
-    call *c = (call *)g;
-    int64_t count = 0;
-    if (!c->err->code) host_slot(c, name, 0, &count);
-    return count;
-}
-
-/* rows and columns of a 2-D name, for svd and qr */
-static int shape_of(call *c, const char *name, int64_t *m, int64_t *n) {
-    formula_tensor names[ADAPT_BINDINGS];
-    const int32_t total = fill_names(c->a, c->i, c->h, names);
-    for (int32_t t = 0; t < total; t++)
-        if (strcmp(names[t].name, name) == 0 && names[t].rank >= 1) {
-            *m = names[t].shape[0];
-            *n = names[t].rank > 1 ? names[t].shape[1] : 1;
-            return 1;
-        }
-    return 0;
-}
-
-static void service_svd(graft_call *g, const char *of, const char *u, const char *s, const char *vt) {
-    call *c = (call *)g;
-    int64_t m = 0, n = 0, r = 0, one = 0, count;
-    if (c->err->code) return;
-    if (!shape_of(c, of, &m, &n) || !shape_of(c, s, &r, &one)) {
-        service_fail(g, "svd: unknown slot");
-        return;
-    }
-    double *a = slot_doubles(c, of, &count);
-    double *us = mem_new((size_t)(m * r) + 1, sizeof *us), *ss = mem_new((size_t)r + 1, sizeof *ss);
-    double *vs = mem_new((size_t)(r * n) + 1, sizeof *vs);
-    if (!c->checking && !c->err->code) linalg_svd(a, m, n, r, us, ss, vs, c->err);
-    store_doubles(c, u, us);
-    store_doubles(c, s, ss);
-    store_doubles(c, vt, vs);
-    free(a);
-    free(us);
-    free(ss);
-    free(vs);
-}
-
-static void service_qr(graft_call *g, const char *of, const char *q, const char *r) {
-    call *c = (call *)g;
-    int64_t m = 0, n = 0, count;
-    if (c->err->code) return;
-    if (!shape_of(c, of, &m, &n)) {
-        service_fail(g, "qr: unknown slot");
-        return;
-    }
-    const int64_t k = m < n ? m : n;
-    double *a = slot_doubles(c, of, &count);
-    double *qs = mem_new((size_t)(m * k) + 1, sizeof *qs), *rs = mem_new((size_t)(k * n) + 1, sizeof *rs);
-    if (!c->checking && !c->err->code) linalg_qr(a, m, n, qs, rs, c->err);
-    store_doubles(c, q, qs);
-    store_doubles(c, r, rs);
-    free(a);
-    free(qs);
-    free(rs);
-}
-
-static void service_quantize(graft_call *g, const char *from, const char *to) {
-    call *c = (call *)g;
-    int64_t count, count_to;
-    if (c->err->code) return;
-    void *source = host_slot(c, from, 0, &count), *target = host_slot(c, to, 1, &count_to);
-    technique_of(c)->quantizes = 1;
-    if (c->err->code || c->checking) return;
-    if (count != count_to || count != c->i->site.out * c->i->site.in) {
-        service_fail(g, "quantize: both slots must have the shape of W");
-        return;
-    }
-    if (source != target) c->a->device->copy(c->a->device, target, source, count * dtype_bytes(c->a->device->real));
-    if (c->a->round_trip) c->a->round_trip(c->a->round_trip_context, c->a->points[c->i->point].tensor, target, c->err);
-}
-
-typedef struct {
-    double value;
-    int64_t place;
-} ranked;
-
-static int by_value(const void *a, const void *b) {
-    const ranked *x = a, *y = b;
-    if (x->value != y->value) return x->value < y->value ? -1 : 1;
-    return x->place < y->place ? -1 : x->place > y->place;
-}
-
-static void service_rank(const double *values, int64_t count, int64_t *order) {
-    ranked *r = mem_new((size_t)count + 1, sizeof *r);
-    for (int64_t i = 0; i < count; i++)
-        r[i] = (ranked){values[i], i};
-    qsort(r, (size_t)count, sizeof *r, by_value);
-    for (int64_t i = 0; i < count; i++)
-        order[r[i].place] = i;
-    free(r);
 }
 
 static const graft_services services = {
@@ -364,13 +221,15 @@ static const graft_services services = {
     .set = service_set,
     .refuse = service_refuse,
     .fail = service_fail,
-    .read = service_read,
-    .write = service_write,
-    .slot_size = service_slot_size,
-    .svd = service_svd,
-    .qr = service_qr,
-    .quantize = service_quantize,
-    .rank = service_rank,
+    .read = adapt_read_slot,
+    .write = adapt_write_slot,
+    .slot_size = adapt_slot_size,
+    .svd = adapt_svd,
+    .qr = adapt_qr,
+    .quantize = adapt_quantize,
+    .rank = adapt_rank,
+    .keep = adapt_keep,
+    .field = adapt_field,
 };
 
 /* ---- calling ---- */
@@ -385,7 +244,7 @@ void *adapt_kept(const instance *i, int32_t slot, const adapt_pass *p) {
 
 /* Whether a hook touches a TEMP slot: by its formulas, or, where host services may, always. */
 static int touches(const instance *i, hook h, int32_t slot) {
-    if (h == HOOK_INIT || h == HOOK_OBSERVE || h == HOOK_AFTER_STEP || h == HOOK_SAVE) return 1;
+    if (is_host_hook(h)) return 1;
     for (int32_t p = 0; p < i->program_count; p++) {
         uint64_t reads = 0, writes = 0;
         if (i->programs[p].at != h) continue;
@@ -395,8 +254,12 @@ static int touches(const instance *i, hook h, int32_t slot) {
     return 0;
 }
 
+static int takes_scratch(const instance *i, hook h, int32_t role, int32_t slot) {
+    return role == GRAFT_KEPT ? h == HOOK_FORWARD || h == HOOK_BACKWARD : role == GRAFT_TEMP && touches(i, h, slot);
+}
+
 /* Points every name at its memory; temporaries are carved off the front of the pass's scratch. */
-static void bind_names(call *c, const call_tensors *t) {
+static void bind_names(adapt_calling *c, const call_tensors *t) {
     const technique *tech = technique_of(c);
     const dtype real = c->a->device->real, activation = c->pass ? c->pass->activation : real;
     const int32_t n = slot_count(tech);
@@ -418,7 +281,7 @@ static void bind_names(call *c, const call_tensors *t) {
         const int64_t bytes = round_up(adapt_slot_bytes(state, c->rows, activation, real));
         if (role == GRAFT_KEPT && c->pass && c->pass->kept) {
             own->data = adapt_kept(c->i, s, c->pass);
-        } else if (role == GRAFT_KEPT || (role == GRAFT_TEMP && touches(c->i, c->h, s))) {
+        } else if (takes_scratch(c->i, c->h, role, s)) {
             own->data = scratch;
             scratch += bytes;
         }
@@ -456,8 +319,8 @@ static void (*hook_of(const graft_adapter *f, hook h))(graft_call *) {
     return NULL;
 }
 
-static call call_make(adapt *a, instance *i, hook h, graft_error *err) {
-    return (call){
+static adapt_calling call_make(adapt *a, instance *i, hook h, graft_error *err) {
+    return (adapt_calling){
         .public = {.size = sizeof(graft_call), .services = &services, .self = i->config, .site = &i->site},
         .a = a,
         .i = i,
@@ -466,78 +329,117 @@ static call call_make(adapt *a, instance *i, hook h, graft_error *err) {
     };
 }
 
-/* The bytes of temporaries of one hook of this instance for `rows` rows (formulas compiled so far). */
-static int64_t call_scratch(const adapt *a, const instance *i, hook h, int64_t rows, dtype activation, dtype real) {
-    const technique *t = &a->techniques[i->spec];
-    int64_t bytes = 0, formulas = 0;
-    for (int32_t s = 0; s < slot_count(t); s++) {
-        const int32_t role = slot_of(t, s)->role;
+/* Bytes of temporaries of one hook for `rows` rows: its slots, and what its formulas need as far as they were seen. */
+static int64_t slot_scratch(const adapt *a, const instance *i, hook h, int64_t rows, dtype activation, dtype real) {
+    int64_t bytes = 0;
+    for (int32_t s = 0; s < slot_count(&a->techniques[i->spec]); s++) {
+        const int32_t role = slot_of(&a->techniques[i->spec], s)->role;
         const int64_t one = round_up(adapt_slot_bytes(&i->slots[s], rows, activation, real));
-        bytes += role == GRAFT_KEPT ? 2 * one : role == GRAFT_TEMP && touches(i, h, s) ? one : 0;
+        if (takes_scratch(i, h, role, s)) bytes += one;
+        if (role == GRAFT_KEPT && h == HOOK_BACKWARD) bytes += one; /* its gradient */
     }
+    return bytes;
+}
+
+static int64_t formulas_scratch(const instance *i, hook h, int64_t rows) {
+    int64_t most = 0;
     for (int32_t p = 0; p < i->program_count; p++) {
-        const int64_t need = formula_scratch(i->programs[p].program, rows);
-        formulas = need > formulas ? need : formulas;
+        const int64_t need = i->programs[p].at == h ? formula_scratch(i->programs[p].program, rows) : 0;
+        most = need > most ? need : most;
     }
-    return bytes + round_up(formulas);
+    return round_up(most);
 }
 
 int64_t adapt_instance_scratch(const adapt *a, const instance *i, int64_t rows, dtype activation, dtype real) {
-    const int64_t forward = call_scratch(a, i, HOOK_FORWARD, rows, activation, real);
-    const int64_t backward = call_scratch(a, i, HOOK_BACKWARD, rows, activation, real);
-    return forward > backward ? forward : backward;
+    int64_t most = 0;
+    for (hook h = HOOK_FORWARD; h <= HOOK_BACKWARD; h++) {
+        const int64_t bytes = slot_scratch(a, i, h, rows, activation, real) + formulas_scratch(i, h, rows);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* Outside passes temporaries have memory of their own, which own_end gives back. */
+static int own_begin(adapt_calling *c, adapt_pass *own, const call_tensors *t) {
+    const dtype real = c->a->device->real;
+    c->room = formulas_scratch(c->i, c->h, 0);
+    *own = (adapt_pass){.device = c->a->device, .activation = real};
+    own->scratch = c->a->device->alloc(c->a->device, slot_scratch(c->a, c->i, c->h, 0, real, real) + c->room + 1);
+    c->pass = own;
+    bind_names(c, t);
+    return own->scratch ? GRAFT_OK
+                        : fail(c->err, GRAFT_FAILED, "no memory for the temporaries of %s at %s",
+                               technique_of(c)->in.component->name, c->i->site.name);
+}
+
+static void own_end(adapt_calling *c, adapt_pass *own) {
+    c->a->device->release(c->a->device, own->scratch);
+    c->a->device->release(c->a->device, c->own_room);
+}
+
+static int call_now(adapt_calling *c, const adapt_pass *p, const call_tensors *t) {
+    void (*const callback)(graft_call *) = hook_of(technique_of(c)->functions, c->h);
+    adapt_pass own;
+    if (!callback || c->err->code) return c->err->code;
+    if (p) {
+        c->pass = p;
+        c->rows = p->rows;
+        c->room = -1;
+        bind_names(c, t);
+        callback(&c->public);
+        return c->err->code;
+    }
+    if (own_begin(c, &own, t) == GRAFT_OK) callback(&c->public);
+    if (c->h == HOOK_SAVE) adapt_take_saved(c);
+    own_end(c, &own);
+    return c->err->code;
 }
 
 int adapt_call(adapt *a, instance *i, hook h, const adapt_pass *p, const call_tensors *t, int64_t step, int64_t steps,
                int32_t *wrote_w, graft_error *err) {
-    void (*const callback)(graft_call *) = hook_of(a->techniques[i->spec].functions, h);
-    if (!callback || err->code) return err->code;
-    call c = call_make(a, i, h, err);
-    adapt_pass own = {.device = a->device, .activation = a->device->real};
-    if (!p) { /* outside passes temporaries have memory of their own */
-        own.scratch = a->device->alloc(a->device, call_scratch(a, i, h, 1, a->device->real, a->device->real));
-        own.rows = own.capacity = 0;
-    }
-    c.pass = p ? p : &own;
-    c.rows = c.pass->rows;
+    adapt_calling c = call_make(a, i, h, err);
     c.public.step = step;
     c.public.steps = steps;
-    bind_names(&c, t);
-    callback(&c.public);
-    if (!p) a->device->release(a->device, own.scratch);
+    call_now(&c, p, t);
     if (wrote_w) *wrote_w |= c.wrote_w;
     return err->code;
 }
 
+int adapt_call_round(adapt *a, instance *i, int64_t round, graft_error *err) {
+    const call_tensors none = {0};
+    adapt_calling c = call_make(a, i, HOOK_AFTER_STEP, err);
+    c.public.step = a->step;
+    c.public.steps = a->steps;
+    c.public.round = round;
+    return call_now(&c, NULL, &none);
+}
+
 int adapt_check(adapt *a, instance *i, hook h, const char **refused, graft_error *err) {
     void (*const callback)(graft_call *) = hook_of(a->techniques[i->spec].functions, h);
-    if (!callback || err->code) return err->code;
-    call c = call_make(a, i, h, err);
-    c.checking = 1;
-    callback(&c.public);
-    if (refused && c.refused) *refused = c.refused;
+    for (int32_t round = 0; callback && round < (h == HOOK_AFTER_STEP ? GRAFT_ROUNDS : 1) && !err->code; round++) {
+        adapt_calling c = call_make(a, i, h, err);
+        c.checking = 1;
+        c.public.round = round;
+        callback(&c.public);
+        if (refused && c.refused) *refused = c.refused;
+    }
     return err->code;
 }
 
 int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, graft_error *err) {
     const graft_slot *d = slot_of(&a->techniques[i->spec], slot);
     if (!d->init || err->code || i->slots[slot].count == 0) return err->code;
-    call c = call_make(a, i, HOOK_INIT, err);
-    const adapt_pass none = {
-        .device = a->device,
-        .activation = a->device->real,
-        .scratch = a->device->alloc(a->device, call_scratch(a, i, HOOK_INIT, 1, a->device->real, a->device->real))};
-    c.pass = &none;
-    bind_names(&c, t);
-    service_run(&c.public, d->init);
-    a->device->release(a->device, none.scratch);
+    adapt_calling c = call_make(a, i, HOOK_INIT, err);
+    adapt_pass own;
+    if (own_begin(&c, &own, t) == GRAFT_OK) service_run(&c.public, d->init);
+    own_end(&c, &own);
     return err->code;
 }
 
 int adapt_slot_init_check(adapt *a, instance *i, int32_t slot, graft_error *err) {
     const graft_slot *d = slot_of(&a->techniques[i->spec], slot);
     if (!d->init || err->code) return err->code;
-    call c = call_make(a, i, HOOK_INIT, err);
+    adapt_calling c = call_make(a, i, HOOK_INIT, err);
     c.checking = 1;
     service_run(&c.public, d->init);
     return err->code;

@@ -1,6 +1,10 @@
-/* adapt-file — the tensors of one adapter in a folder: written for PEFT, read with every name and shape checked. */
+/* adapt-file — the tensors of one adapter in a folder: written for PEFT, read with every name and shape checked.
+ *
+ * A folder gets the values of parameters and of buffers that have a name in files, but for what a save hook put in their place:
+ * a TEMP slot of the same name, or some places of a dimension only (AdaLoRA's ranks that are left). */
 #include "base/file.h"
 #include "formats/peft-tensors.h"
+#include "formats/peft.h"
 #include "model/adapt-private.h"
 #include <stdlib.h>
 #include <string.h>
@@ -20,17 +24,11 @@ static chosen choose(const adapt *a, int32_t spec) {
     return c;
 }
 
-static void file_shape(const adapt_param *p, int *rank, int64_t *shape) {
-    if (p->site) {
-        const slot_state *s = &p->site->slots[p->slot];
-        *rank = s->rank;
-        memcpy(shape, s->shape, sizeof s->shape);
-        return;
-    }
-    const int turned = p->transposed && p->rank == 2;
-    *rank = p->rank;
-    shape[0] = turned ? p->cols : p->rows;
-    shape[1] = turned ? p->rows : p->cols;
+static const char *type_of(const technique *t) {
+    const plugin_component *c = t->in.component;
+    for (int32_t f = 0; f < c->field_count; f++)
+        if (strcmp(c->fields[f].key, "peft_type") == 0) return c->fields[f].value;
+    return "";
 }
 
 /* (rows, cols) -> (cols, rows), or a copy: a trained Conv1D lies transposed in the file. */
@@ -40,24 +38,119 @@ static void turn(const float *from, float *to, int64_t rows, int64_t cols, int t
             to[turned ? c * rows + r : r * cols + c] = from[r * cols + c];
 }
 
-int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err) {
+/* The places of one dimension that are kept; mask NULL: all. */
+typedef struct {
+    const uint8_t *mask;
+    int64_t outer, count, inner; /* elements in front of, along and behind the dimension */
+} cut;
+
+static cut cut_of(const uint8_t *mask, int rank, const int64_t *shape, int32_t dimension) {
+    cut c = {mask, 1, 1, 1};
+    for (int d = 0; d < rank; d++)
+        *(d < dimension ? &c.outer : d == dimension ? &c.count : &c.inner) *= shape[d];
+    return c;
+}
+
+static int64_t kept_count(const uint8_t *mask, int64_t count) {
+    int64_t kept = 0;
+    for (int64_t k = 0; k < count; k++)
+        kept += mask[k];
+    return kept;
+}
+
+/* Takes the kept places out of `whole`, or (back) puts them into it. */
+static void move_kept(const cut *c, float *whole, float *part, int back) {
+    for (int64_t o = 0; o < c->outer; o++)
+        for (int64_t k = 0; k < c->count; k++) {
+            float *const at = whole + (o * c->count + k) * c->inner;
+            if (!c->mask[k]) continue;
+            memcpy(back ? at : part, back ? part : at, (size_t)c->inner * sizeof *at);
+            part += c->inner;
+        }
+}
+
+/* ---- writing ---- */
+
+static const saved_slot *saved_of(const adapt_param *p) {
+    return p->site && p->site->saved ? &p->site->saved[p->slot] : NULL;
+}
+
+static void slot_shape(const slot_state *s, int *rank, int64_t *shape) {
+    *rank = s->rank;
+    memcpy(shape, s->shape, sizeof s->shape);
+}
+
+/* As it lies in a file when all of it does. */
+static void whole_shape(const adapt_param *p, int *rank, int64_t *shape) {
+    if (p->site) {
+        slot_shape(&p->site->slots[p->slot], rank, shape);
+        return;
+    }
+    const int turned = p->transposed && p->rank == 2;
+    *rank = p->rank;
+    shape[0] = turned ? p->cols : p->rows;
+    shape[1] = turned ? p->rows : p->cols;
+}
+
+static void saved_shape(const adapt_param *p, int *rank, int64_t *shape) {
+    const saved_slot *saved = saved_of(p);
+    whole_shape(p, rank, shape);
+    if (saved && saved->values) slot_shape(&p->site->slots[saved->from], rank, shape);
+    if (saved && saved->kept) shape[saved->dimension] = kept_count(saved->kept, shape[saved->dimension]);
+}
+
+float *adapt_saved(adapt *a, const adapt_param *p, int64_t *count) {
     kernels *k = a->device;
+    const saved_slot *saved = saved_of(p);
+    int rank;
+    int64_t shape[TENSOR_RANK_MAX];
+    saved_shape(p, &rank, shape);
+    *count = 1;
+    for (int d = 0; d < rank; d++)
+        *count *= shape[d];
+    float *filed = mem_new((size_t)*count + 1, sizeof *filed);
+    if (saved && saved->values) {
+        memcpy(filed, saved->values, (size_t)*count * sizeof *filed);
+        return filed;
+    }
+    void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
+    float *values = mem_new((size_t)p->count + 1, sizeof *values);
+    k->download(k, raw, p->data, p->count * dtype_bytes(k->real));
+    dtype_convert(values, F32, raw, k->real, p->count);
+    if (saved && saved->kept) {
+        const slot_state *s = &p->site->slots[p->slot];
+        const cut c = cut_of(saved->kept, s->rank, s->shape, saved->dimension);
+        move_kept(&c, values, filed, 0);
+    } else {
+        turn(values, filed, p->rows, p->count / (p->rows ? p->rows : 1), p->transposed && p->rank == 2);
+    }
+    free(values);
+    free(raw);
+    return filed;
+}
+
+static int run_save_hooks(adapt *a, int32_t spec, graft_error *err) {
+    technique *t = &a->techniques[spec];
+    const call_tensors none = {0};
+    t->field_count = 0;
+    for (int32_t n = 0; n < t->count && !err->code; n++) {
+        adapt_forget_saved(t->instances[n], slot_count(t));
+        adapt_call(a, t->instances[n], HOOK_SAVE, NULL, &none, a->step, a->steps, NULL, err);
+    }
+    return err->code;
+}
+
+int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err) {
+    if (run_save_hooks(a, spec, err)) return err->code;
     const chosen c = choose(a, spec);
     tensor_out *list = mem_new((size_t)c.count + 1, sizeof *list);
     for (int64_t t = 0; t < c.count; t++) {
-        const adapt_param *p = c.at[t];
-        void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
-        float *values = mem_new((size_t)p->count + 1, sizeof *values),
-              *filed = mem_new((size_t)p->count + 1, sizeof *filed);
-        k->download(k, raw, p->data, p->count * dtype_bytes(k->real));
-        dtype_convert(values, F32, raw, k->real, p->count);
-        turn(values, filed, p->rows, p->count / (p->rows ? p->rows : 1), p->transposed && p->rank == 2);
-        list[t] = (tensor_out){.name = p->name, .dtype = F32, .data = filed};
-        file_shape(p, &list[t].rank, list[t].shape);
-        free(values);
-        free(raw);
+        int64_t count;
+        list[t] = (tensor_out){.name = c.at[t]->name, .dtype = F32};
+        saved_shape(c.at[t], &list[t].rank, list[t].shape);
+        list[t].data = adapt_saved(a, c.at[t], &count);
     }
-    char *path = path_join(folder, "adapter_model.safetensors");
+    char *path = path_join(folder, peft_tensors_file(type_of(&a->techniques[spec])));
     const safetensors_note note = {"format", "pt"};
     safetensors_write(path, list, c.count, &note, 1, err);
     for (int64_t t = 0; t < c.count; t++)
@@ -68,16 +161,63 @@ int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err) {
     return err->code;
 }
 
-static int read_param(adapt *a, const safetensors *st, const adapt_param *p, const tensor_info *info,
+int adapt_kept_places(const adapt *a, int32_t spec, int32_t n, char **name, const uint8_t **mask, int64_t *count) {
+    const technique *t = &a->techniques[spec];
+    if (n >= t->count) return 0;
+    const instance *i = t->instances[n];
+    *mask = NULL;
+    for (int32_t s = 0; i->saved && s < slot_count(t); s++) {
+        if (!i->saved[s].kept || !i->saved[s].named) continue;
+        *name = mem_format("%s.%s", i->site.name, slot_of(t, s)->file);
+        *mask = i->saved[s].kept;
+        *count = i->slots[s].shape[i->saved[s].dimension];
+    }
+    return 1;
+}
+
+const graft_field *adapt_saved_fields(const adapt *a, int32_t spec, int32_t *count) {
+    *count = a->techniques[spec].field_count;
+    return a->techniques[spec].fields;
+}
+
+/* ---- reading ---- */
+
+/* What the configuration says was kept at a parameter's site: "SITE.lora_E": [true, false, ...]. */
+static const peft_kept *kept_at(const peft_config *config, const adapt_param *p) {
+    static const char prefix[] = "base_model.model.";
+    for (int32_t k = 0; p->site && k < config->kept_count; k++) {
+        const char *name = config->kept[k].name;
+        if (strncmp(name, prefix, sizeof prefix - 1) == 0) name += sizeof prefix - 1;
+        const size_t site = strlen(p->site->site.name);
+        if (strncmp(name, p->site->site.name, site) == 0 && name[site] == '.' && !strchr(name + site + 1, '.'))
+            return &config->kept[k];
+    }
+    return NULL;
+}
+
+/* The dimension of which the file holds the kept places alone; -1: it holds them all. */
+static int32_t kept_dimension(const safetensors *st, const adapt_param *p, const peft_kept *kept) {
+    const tensor_info *info = safetensors_find(st, p->name);
+    const slot_state *s = &p->site->slots[p->slot];
+    const int64_t left = kept_count(kept->mask, kept->count);
+    for (int32_t d = 0; info && d < s->rank && s->rank == info->rank; d++)
+        if (s->shape[d] == kept->count && info->shape[d] == left && left != kept->count) return d;
+    return -1;
+}
+
+static int read_param(adapt *a, const safetensors *st, const adapt_param *p, const tensor_info *info, const cut *c,
                       graft_error *err) {
     kernels *k = a->device;
-    float *filed = mem_new((size_t)p->count + 1, sizeof *filed),
+    float *filed = mem_new((size_t)info->count + 1, sizeof *filed),
           *values = mem_new((size_t)p->count + 1, sizeof *values);
     void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
     if (peft_tensor_read(st, info, filed, err) == GRAFT_OK) {
         const int turned = p->transposed && p->rank == 2;
         const int64_t cols = p->count / (p->rows ? p->rows : 1);
-        turn(filed, values, turned ? cols : p->rows, turned ? p->rows : cols, turned);
+        if (c->mask)
+            move_kept(c, values, filed, 1);
+        else
+            turn(filed, values, turned ? cols : p->rows, turned ? p->rows : cols, turned);
         dtype_convert(raw, k->real, values, F32, p->count);
         k->upload(k, p->data, raw, p->count * dtype_bytes(k->real));
     }
@@ -104,25 +244,53 @@ static int64_t add_tables(const adapt *a, int32_t spec, peft_tensor *list, char 
     return count;
 }
 
+/* What the file must hold. A SHARED tensor that a formula makes may be missing: it has its first values already. */
+static void want(const technique *t, const safetensors *st, const peft_config *config, const adapt_param *p,
+                 peft_tensor *out, cut *c) {
+    const peft_kept *kept = kept_at(config, p);
+    const int32_t dimension = kept ? kept_dimension(st, p, kept) : -1;
+    *c = (cut){0};
+    out->name = p->name;
+    whole_shape(p, &out->rank, out->shape);
+    out->optional = p->site && p->site == t->widest && slot_of(t, p->slot)->init;
+    if (dimension < 0) return;
+    *c = cut_of(kept->mask, out->rank, out->shape, dimension);
+    out->shape[dimension] = kept_count(kept->mask, kept->count);
+}
+
+static int read_config(const char *folder, peft_config *out, graft_error *err) {
+    char *path = path_join(folder, "adapter_config.json");
+    *out = (peft_config){0};
+    if (file_exists(path)) peft_config_read(folder, out, err);
+    free(path);
+    return err->code;
+}
+
 int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err) {
     safetensors *st = NULL;
+    peft_config config;
+    const technique *of = &a->techniques[spec];
     const chosen c = choose(a, spec);
-    const size_t most = (size_t)(c.count + a->techniques[spec].count) + 1;
+    const size_t most = (size_t)(c.count + of->count) + 1;
     peft_tensor *list = mem_new(most, sizeof *list);
+    cut *cuts = mem_new(most, sizeof *cuts);
     char **names = mem_new(most, sizeof *names);
-    for (int64_t t = 0; t < c.count; t++) {
-        list[t].name = c.at[t]->name;
-        file_shape(c.at[t], &list[t].rank, list[t].shape);
+    int64_t count = c.count;
+    if (read_config(folder, &config, err) == GRAFT_OK && peft_tensors_open(folder, &st, err) == GRAFT_OK) {
+        for (int64_t t = 0; t < c.count; t++)
+            want(of, st, &config, c.at[t], &list[t], &cuts[t]);
+        count = add_tables(a, spec, list, names, c.count);
+        peft_tensors_match(st, list, count, err);
     }
-    const int64_t count = add_tables(a, spec, list, names, c.count);
-    if (peft_tensors_open(folder, &st, err) == GRAFT_OK) peft_tensors_match(st, list, count, err);
     for (int64_t t = 0; t < c.count && !err->code; t++)
-        read_param(a, st, c.at[t], list[t].found, err);
+        if (list[t].found) read_param(a, st, c.at[t], list[t].found, &cuts[t], err);
     if (!err->code) adapt_prepare(a, err);
     for (int64_t t = c.count; t < count; t++)
         free(names[t]);
     safetensors_close(st);
+    peft_config_free(&config);
     free(list);
+    free(cuts);
     free(names);
     free(c.at);
     return err->code;

@@ -45,25 +45,38 @@ static void lay_out_kept(adapt *a) {
     free(before);
 }
 
+/* 1: the slot's memory is this instance's: SHARED slots are held by the widest one, which holds nothing else. */
+static int is_own(const technique *t, const instance *i, int32_t slot) {
+    return ((slot_of(t, slot)->flags & GRAFT_SHARED) != 0) == (i == t->widest);
+}
+
+static void add_size(const technique *t, const instance *i, int64_t wide, adapt_bytes *out) {
+    for (int32_t k = 0; k < slot_count(t); k++) {
+        const int32_t role = slot_of(t, k)->role;
+        const int64_t bytes = round_up(i->slots[k].count * wide);
+        if (!held(role) || !is_own(t, i, k)) continue;
+        if (role != GRAFT_PARAM) {
+            out->buffers += bytes;
+            continue;
+        }
+        out->parameters += bytes;
+        out->gradients += bytes;
+    }
+}
+
 void adapt_size(const adapt *a, const kernels *device, adapt_bytes *out) {
     *out = (adapt_bytes){0};
     const int64_t wide = dtype_bytes(device->real);
-    for (int32_t s = 0; a && s < a->count; s++)
-        for (int32_t n = 0; n < a->techniques[s].count; n++) {
-            const instance *i = a->techniques[s].instances[n];
-            for (int32_t k = 0; k < slot_count(&a->techniques[s]); k++) {
-                const int32_t role = slot_of(&a->techniques[s], k)->role;
-                const int64_t bytes = round_up(i->slots[k].count * wide);
-                if (role == GRAFT_PARAM) {
-                    out->parameters += bytes;
-                    out->gradients += bytes;
-                } else if (held(role)) {
-                    out->buffers += bytes;
-                }
-            }
+    for (int32_t s = 0; a && s < a->count; s++) {
+        const technique *t = &a->techniques[s];
+        for (int32_t n = 0; n < t->count; n++) {
+            const instance *i = t->instances[n];
+            add_size(t, i, wide, out);
             if (i->site.kind & (GRAFT_KV | GRAFT_EMBED))
                 out->buffers += 2 * round_up(adapt_virtual_rows(a, i) * i->site.out * wide);
         }
+        if (t->widest) add_size(t, t->widest, wide, out);
+    }
     for (int32_t p = 0; a && p < a->param_count; p++)
         out->trainable += a->params[p].count;
 }
@@ -79,7 +92,7 @@ static int allocate_slot(adapt *a, instance *i, int32_t s, graft_error *err) {
     const graft_slot *d = slot_of(&a->techniques[i->spec], s);
     slot_state *state = &i->slots[s];
     kernels *k = a->device;
-    if (!held(d->role) || state->count == 0) return GRAFT_OK;
+    if (!held(d->role) || state->count == 0 || !is_own(&a->techniques[i->spec], i, s)) return GRAFT_OK;
     const int64_t bytes = state->count * dtype_bytes(k->real);
     state->data = k->alloc(k, bytes);
     if (d->role == GRAFT_PARAM) state->grad = k->alloc(k, bytes);
@@ -93,6 +106,18 @@ static int allocate_slot(adapt *a, instance *i, int32_t s, graft_error *err) {
         free(raw);
     }
     return GRAFT_OK;
+}
+
+/* The SHARED slots of a technique: memory, first values, and where each site sees its corner. */
+static int allocate_shared(adapt *a, technique *t, graft_error *err) {
+    const call_tensors none = {0};
+    for (int32_t s = 0; t->widest && s < slot_count(t) && !err->code; s++) {
+        if (!is_own(t, t->widest, s) || allocate_slot(a, t->widest, s, err)) continue;
+        adapt_slot_init(a, t->widest, s, &none, err);
+        for (int32_t n = 0; n < t->count; n++)
+            t->instances[n]->slots[s].data = t->widest->slots[s].data;
+    }
+    return err->code;
 }
 
 int adapt_allocate(adapt *a, kernels *device, uint64_t seed, graft_error *err) {
@@ -112,6 +137,8 @@ int adapt_allocate(adapt *a, kernels *device, uint64_t seed, graft_error *err) {
                 i->virtual_grad = device->alloc(device, bytes);
             }
         }
+    for (int32_t t = 0; t < a->count && !err->code; t++)
+        allocate_shared(a, &a->techniques[t], err);
     for (int32_t p = 0; p < a->param_count; p++)
         adapt_point_param(&a->params[p]);
     for (int32_t p = 0; p < a->buffer_count; p++)
@@ -130,18 +157,22 @@ void adapt_point_param(adapt_param *p) {
     }
 }
 
+static void release_instance(kernels *k, const technique *t, instance *i) {
+    for (int32_t s = 0; s < slot_count(t); s++) {
+        if (!is_own(t, i, s)) continue;
+        k->release(k, i->slots[s].data);
+        k->release(k, i->slots[s].grad);
+    }
+    k->release(k, i->virtual_rows);
+    k->release(k, i->virtual_grad);
+}
+
 void adapt_release_device(adapt *a) {
-    kernels *k = a->device;
-    for (int32_t t = 0; k && t < a->count; t++)
-        for (int32_t n = 0; n < a->techniques[t].count; n++) {
-            instance *i = a->techniques[t].instances[n];
-            for (int32_t s = 0; s < ADAPT_SLOTS; s++) {
-                k->release(k, i->slots[s].data);
-                k->release(k, i->slots[s].grad);
-            }
-            k->release(k, i->virtual_rows);
-            k->release(k, i->virtual_grad);
-        }
+    for (int32_t t = 0; a->device && t < a->count; t++) {
+        for (int32_t n = 0; n < a->techniques[t].count; n++)
+            release_instance(a->device, &a->techniques[t], a->techniques[t].instances[n]);
+        if (a->techniques[t].widest) release_instance(a->device, &a->techniques[t], a->techniques[t].widest);
+    }
 }
 
 /* ---- first values ---- */
@@ -166,7 +197,8 @@ static int init_instance(adapt *a, instance *i, void *w, int32_t *replaced, graf
     if (i->initialized) return GRAFT_OK;
     i->initialized = 1;
     for (int32_t s = 0; s < slot_count(&a->techniques[i->spec]) && !err->code; s++)
-        if (held(slot_of(&a->techniques[i->spec], s)->role)) adapt_slot_init(a, i, s, &t, err);
+        if (held(slot_of(&a->techniques[i->spec], s)->role) && is_own(&a->techniques[i->spec], i, s))
+            adapt_slot_init(a, i, s, &t, err);
     return adapt_call(a, i, HOOK_INIT, NULL, &t, 0, 0, replaced, err);
 }
 
@@ -228,7 +260,7 @@ int adapt_prepare(adapt *a, graft_error *err) {
 }
 
 int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_error *err) {
-    if (!a || virtual_call(a, HOOK_BACKWARD, err)) return err->code;
+    if (!a || virtual_call(a, HOOK_BACKWARD, err) || steps == 0) return err->code;
     kernels *k = a->device;
     void *sum = k->alloc(k, 8);
     const call_tensors t = {.loss = sum};
@@ -242,8 +274,14 @@ int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_
 }
 
 int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err) {
-    const call_tensors none = {0};
-    return a ? each(a, HOOK_AFTER_STEP, &none, step, steps, err) : GRAFT_OK;
+    if (!a) return GRAFT_OK;
+    a->step = step;
+    a->steps = steps;
+    for (int64_t round = 0; round < GRAFT_ROUNDS; round++)
+        for (int32_t s = 0; s < a->count; s++)
+            for (int32_t n = 0; n < a->techniques[s].count && !err->code; n++)
+                adapt_call_round(a, a->techniques[s].instances[n], round, err);
+    return err->code;
 }
 
 void adapt_enable(adapt *a, int32_t spec, int32_t on) {

@@ -27,10 +27,11 @@ typedef enum {
 typedef struct {
     int32_t rank, has_rows, activation;
     int64_t shape[FORMULA_RANK];
-    int64_t count;     /* elements, or elements of one row where has_rows */
-    int64_t kept_at;   /* KEPT: bytes of one row's slots in front of this one in its block's area */
-    void *data, *grad; /* dev: PARAM BUFFER STEP */
-    int32_t from_file; /* its values came from a file: init is skipped */
+    int64_t stride[FORMULA_RANK]; /* of the corner of a larger SHARED tensor, 0: dense */
+    int64_t count;                /* elements, or elements of one row where has_rows   */
+    int64_t kept_at;              /* KEPT: bytes of one row's slots in front of this one in its block's area */
+    void *data, *grad;            /* dev: PARAM BUFFER STEP */
+    int32_t from_file;            /* its values came from a file: init is skipped */
 } slot_state;
 
 typedef struct {
@@ -38,6 +39,14 @@ typedef struct {
     uint64_t key; /* hash of the text */
     formula *program;
 } compiled;
+
+/* What an adapter folder gets of a slot in place of its values; by the save hook. */
+typedef struct {
+    float *values; /* host: those of the TEMP slot `from`, which has the same file name; NULL: none */
+    uint8_t *kept; /* of each place of `dimension`: 1 = it is written; NULL: all of it is           */
+    int32_t from, dimension;
+    int32_t named; /* 1: the file's rank_pattern goes by this slot's name */
+} saved_slot;
 
 typedef struct instance {
     int32_t spec, point;
@@ -51,6 +60,7 @@ typedef struct instance {
     int32_t program_count, program_capacity;
     int32_t initialized;
     void *virtual_rows, *virtual_grad; /* KV and EMBED: dev real (rows, out) */
+    saved_slot *saved;                 /* (slots) NULL: as they are          */
 } instance;
 
 /* One section: its component and names. */
@@ -66,6 +76,9 @@ typedef struct {
     int32_t quantizes;         /* 1: its init asked for the quantizer's round trip */
     instance **instances;
     int32_t count, capacity;
+    instance *widest;    /* holds the SHARED slots, at the largest `in` and `out` of all sites; NULL: it has none */
+    graft_field *fields; /* of adapter_config.json, by the save hook */
+    int32_t field_count, field_capacity;
 } technique;
 
 struct adapt {
@@ -78,7 +91,8 @@ struct adapt {
     int32_t param_count, buffer_count;
     kernels *device;
     uint64_t seed;
-    int32_t textbook; /* 1: fused kernels are not used */
+    int64_t step, steps; /* of the last after_step */
+    int32_t textbook;    /* 1: fused kernels are not used */
     void (*round_trip)(void *context, const base_tensor *like, void *values,
                        graft_error *err); /* the quantizer's, or NULL */
     void *round_trip_context;
@@ -112,14 +126,54 @@ typedef struct {
     void *w_tensor;  /* HOOK_INIT: dev real (out, in) */
 } call_tensors;
 
+/* What graft_call begins in memory: services find their way back through it. */
+typedef struct {
+    graft_call public;
+    adapt *a;
+    instance *i;
+    hook h;
+    int checking;
+    const char *refused;
+    const adapt_pass *pass;
+    formula_binding bindings[ADAPT_BINDINGS];
+    int64_t rows;
+    char *scratch; /* behind the slots of this call: the formulas' temporaries        */
+    int64_t room;  /* bytes there; -1 in a pass, whose scratch was planned for all    */
+    void *own_room;
+    int32_t wrote_w;
+    graft_error *err;
+} adapt_calling;
+
 /* Runs one hook of one instance on the device. p may be NULL outside passes. The first error stays in err. */
 int adapt_call(adapt *a, instance *i, hook h, const adapt_pass *p, const call_tensors *t, int64_t step, int64_t steps,
                int32_t *wrote_w, graft_error *err);
+/* HOOK_AFTER_STEP in one of its rounds. */
+int adapt_call_round(adapt *a, instance *i, int64_t round, graft_error *err);
 /* Runs one hook on shapes alone: every formula is compiled and checked. */
 int adapt_check(adapt *a, instance *i, hook h, const char **refused, graft_error *err);
 /* Runs a slot's init formula. */
 int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, graft_error *err);
 int adapt_slot_init_check(adapt *a, instance *i, int32_t slot, graft_error *err);
+/* Every name of a hook's formulas, as many as returned; t has ADAPT_BINDINGS entries. */
+int32_t adapt_fill_names(const adapt *a, const instance *i, hook h, formula_tensor *t);
+extern const char *const adapt_hook_names[HOOK_COUNT];
+
+/* ---- adapt-host.c: the services that compute on the host ---- */
+void adapt_read_slot(graft_call *g, const char *name, double *values);
+void adapt_write_slot(graft_call *g, const char *name, const double *values);
+int64_t adapt_slot_size(graft_call *g, const char *name);
+void adapt_svd(graft_call *g, const char *of, const char *u, const char *s, const char *vt);
+void adapt_qr(graft_call *g, const char *of, const char *q, const char *r);
+void adapt_quantize(graft_call *g, const char *from, const char *to);
+void adapt_rank(const double *values, int64_t count, int64_t *order);
+void adapt_keep(graft_call *g, const char *slot, int32_t dimension, const double *mask);
+void adapt_field(graft_call *g, const char *key, const char *value);
+/* Behind a save hook: its TEMP slots that have the file name of another slot become what is saved of that one. */
+void adapt_take_saved(adapt_calling *c);
+void adapt_forget_saved(instance *i, int32_t slots);
+
+/* ---- adapt-list.c ---- */
+int adapt_list_params(adapt *a, int32_t spec, int32_t *params, int32_t *buffers, graft_error *err);
 
 static inline const graft_slot *slot_of(const technique *t, int32_t slot) {
     return &t->in.component->slots[slot];

@@ -30,13 +30,14 @@ typedef struct {
     const char *name;                  /* of the section, "" for [adapter]                               */
     const plugin_component *component; /* of kind adapter                                                */
     const void *config;                /* its options struct                                             */
+    const char *saved_as;              /* the adapter's name inside tensor names (AdapterHub); NULL: as `name`   */
     const char *const *targets; /* names, suffixes, globs, or "all-linear"; NULL = the defaults of the model family */
     int32_t target_count;
     const char *targets_regex; /* a PEFT file's string form instead of the list, else NULL       */
     const char *const *exclude;
     int32_t exclude_count;
     const char *exclude_regex; /* its string form */
-    const int64_t *layers; /* restrict to these layers                                        */
+    const int64_t *layers;     /* restrict to these layers                                        */
     int32_t layer_count;
     const char *const *layers_patterns; /* the components of a name behind which its layer stands; NULL = any */
     int32_t layers_pattern_count;
@@ -118,21 +119,22 @@ int64_t adapt_virtual_embed(const adapt *a, const void **rows, void **gradient);
 
 /* ---- between passes ---- */
 int adapt_prepare(adapt *a, graft_error *err); /* after every change of parameters */
+/* Behind the last backward: gradients of virtual rows; then, in training (steps > 0), what techniques add to the loss. */
 int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_error *err);
 int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err);
 void adapt_enable(adapt *a, int32_t spec, int32_t on); /* switch one adapter off and on (-1: all) */
 
 /* ---- what is trained ---- */
 typedef struct {
-    const char *name;      /* as saved: "base_model.model....lora_A.weight"; of a base tensor its own name  */
-    int32_t spec;          /* which adapter it belongs to                                                   */
-    int32_t rank;          /* 1 or 2 */
-    int64_t rows, cols;    /* shape: (rows, cols), cols 1 for vectors                                       */
-    int64_t count;         /* elements                                                                      */
-    void *data, *grad;     /* dev real                                                                      */
-    base_tensor *base;     /* NULL for an adapter's own                                                     */
-    int32_t transposed;    /* 1: files hold it transposed (a trained Conv1D)                                */
-    int32_t in_file;       /* 1: adapter folders hold it (checkpoints hold all)                             */
+    const char *name;   /* as saved: "base_model.model....lora_A.weight"; of a base tensor its own name  */
+    int32_t spec;       /* which adapter it belongs to                                                   */
+    int32_t rank;       /* 1 or 2 */
+    int64_t rows, cols; /* shape: (rows, cols), cols 1 for vectors                                       */
+    int64_t count;      /* elements                                                                      */
+    void *data, *grad;  /* dev real                                                                      */
+    base_tensor *base;  /* NULL for an adapter's own                                                     */
+    int32_t transposed; /* 1: files hold it transposed (a trained Conv1D)                                */
+    int32_t in_file; /* 1: adapter folders hold it (checkpoints hold all); base tensors beside one that is there too */
     struct instance *site; /* private: where it sits, NULL of a base tensor */
     int32_t slot;
 } adapt_param;
@@ -140,15 +142,24 @@ const adapt_param *adapt_params(const adapt *a, int32_t *count);  /* in a fixed 
 const adapt_param *adapt_buffers(const adapt *a, int32_t *count); /* BUFFER slots that checkpoints keep */
 
 /* ---- files ---- */
-/* Writes adapter_model.safetensors of one spec into `folder` (atomic). The configuration beside it is run's (formats/peft.h). */
+/* Runs the save hooks and writes the tensors of one spec into `folder` (atomic): adapter_model.safetensors, or as its kind of
+ * folder calls it. The configuration beside it is run's (formats/peft.h). */
 int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err);
 /* Reads an adapter folder's tensors over the slots; missing, foreign, mis-shaped tensors are errors. */
 int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err);
+/* What the save hooks of the last adapt_save said. The values that a folder gets of a parameter (owned by the caller): */
+float *adapt_saved(adapt *a, const adapt_param *p, int64_t *count);
+/* the places that it gets of site n, under the name that the configuration gives them (owned by the caller; mask NULL: all).
+ * 0: there is no site n; */
+int adapt_kept_places(const adapt *a, int32_t spec, int32_t n, char **name, const uint8_t **mask, int64_t *count);
+/* and keys of the configuration. Borrowed until the next adapt_save. */
+const graft_field *adapt_saved_fields(const adapt *a, int32_t spec, int32_t *count);
 /* Says what was bound and what was left out and why (for `graft plan` and `graft inspect`). */
 void adapt_describe(const adapt *a, FILE *to);
 
 int32_t adapt_at(const adapt *a, int32_t point); /* number of adapters at a point   */
-int32_t adapt_site(const adapt *a, int32_t spec, int32_t n); /* point of the n-th site of a section; -1: there are fewer */
+int32_t adapt_site(const adapt *a, int32_t spec,
+                   int32_t n); /* point of the n-th site of a section; -1: there are fewer */
 const plugin_component *adapt_component(const adapt *a, int32_t spec);
 
 #endif

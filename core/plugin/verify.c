@@ -47,13 +47,19 @@ static int has_gradient(const graft_slot *slot) {
     return slot->role == GRAFT_PARAM || slot->role == GRAFT_ALIAS || slot->role == GRAFT_KEPT;
 }
 
+/* At its sites the technique itself says how many rows there are. */
+static int makes_rows(const plugin_component *c) {
+    return c->kind == PLUGIN_ADAPTER && (c->adapter.sites & (GRAFT_KV | GRAFT_EMBED));
+}
+
 static int verify_slot_name(const plugin_component *c, int32_t at, graft_error *err) {
     const char *const name = c->slots[at].name;
     if (!name || !option_is_identifier(name))
         return fail(err, GRAFT_FAILED, "slot %d has %s%s%s as its name; letters, digits and '_' make one", at,
                     name ? "'" : "", name ? name : "NULL", name ? "'" : "");
     const int own_weight = c->slots[at].role == GRAFT_ALIAS && strcmp(name, "W") == 0; /* it is W */
-    if (is_builtin(c->kind, name) && !own_weight)
+    const int own_rows = makes_rows(c) && c->slots[at].role == GRAFT_NUMBER && strcmp(name, "rows") == 0;
+    if (is_builtin(c->kind, name) && !own_weight && !own_rows)
         return fail(err, GRAFT_FAILED, "slot '%s' has the name of something that the core brings; choose another",
                     name);
     if (option_find(c->options, c->option_count, name) >= 0)
@@ -178,6 +184,8 @@ static int verify_adapter(const plugin_component *c, graft_error *err) {
         return fail(err, GRAFT_FAILED, "this graft does not know sites %d with flags %d", a->sites, a->flags);
     if (!a->forward && (a->sites & (GRAFT_INPUT | GRAFT_KV | GRAFT_EMBED)))
         return fail_function(c, "forward", ": at its sites nothing else writes y", err);
+    if (makes_rows(c) && !find_slot(c, "rows"))
+        return fail(err, GRAFT_FAILED, "it makes virtual rows and needs a NUMBER slot `rows`: how many");
     if (a->forward && !a->backward) return fail_function(c, "backward", ", the mirror of forward", err);
     if (a->backward && !a->forward) return fail_function(c, "forward", ", which backward mirrors", err);
     return a->low_rank ? verify_low_rank(c, err) : GRAFT_OK;

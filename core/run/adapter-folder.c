@@ -131,6 +131,7 @@ int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, 
         void *const config = default_config(out->component, memory);
         rc = peft_config_apply(&c, &table, config, NULL, memory, err);
         out->config = config;
+        out->saved_as = c.name;
         out->bias = c.bias;
         take_targets(out, &c);
         take_patterns(out, &c);
@@ -225,6 +226,7 @@ int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, con
     if (rc == GRAFT_OK) rc = join_options(&c, component, from, in_file, config, given, err);
     if (rc == GRAFT_OK) rc = join_patterns(spec, &c, err);
     if (rc == GRAFT_OK) join_selection(spec, &c);
+    if (rc == GRAFT_OK) spec->saved_as = c.name;
     arena_adopt(memory, &c.memory);
     peft_config_free(&c);
     return rc;

@@ -2,7 +2,7 @@
 #ifndef GRAFT_RUN_ADAPTER_FOLDER_H
 #define GRAFT_RUN_ADAPTER_FOLDER_H
 #include "formats/peft.h"
-#include "model/adapt.h"
+#include "model/model.h"
 #include "plugin/registry.h"
 
 /* What a technique says about its files. One that names no peft_type has its own name in capitals: nobody else reads it. */
@@ -20,10 +20,10 @@ int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, 
 int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, const uint8_t *given, arena *memory,
                          graft_error *err);
 
-/* Writes FOLDER/adapter_config.json and the model card of one bound adapter (the tensors are adapt_save's). `points` are those
- * of the model: the shortest names that select the adapter's sites among them are written where PEFT would not read the
- * section's own targets as they are meant. */
-int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, const adapt_point *points,
-                         int32_t point_count, const char *folder, const char *base_model, graft_error *err);
+/* Writes FOLDER/adapter_config.json and the model card of one bound adapter, behind adapt_save, which writes the tensors and
+ * runs the save hooks. The shortest names that select the adapter's sites in the model are written where PEFT would not read
+ * the section's own targets as they are meant. */
+int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, model *m, const char *folder,
+                         const char *base_model, graft_error *err);
 
 #endif

@@ -1,4 +1,6 @@
 /* adapter-write — adapter_config.json and the model card of an adapter that was bound. */
+#include "base/file.h"
+#include "base/json.h"
 #include "config/option.h"
 #include "run/adapter-folder.h"
 #include <stdlib.h>
@@ -17,20 +19,27 @@ static int reads_alike(const adapt_spec *spec) {
     return spec->targets_regex || spec->target_count > 0;
 }
 
+/* The module of a point: of a base tensor the one it belongs to; NULL of virtual rows. */
+static const char *module_of(const adapt_point *at) {
+    if (at->kinds & GRAFT_TENSOR) return at->tensor->module;
+    return at->kinds & (GRAFT_LINEAR | GRAFT_INPUT | GRAFT_BRANCH) ? at->name : NULL;
+}
+
+static void add_name(const char **names, int32_t *count, const char *name) {
+    for (int32_t o = 0; o < *count && name; o++)
+        if (strcmp(names[o], name) == 0) return;
+    if (name) names[(*count)++] = name;
+}
+
 /* The shortest names that select the adapter's sites and no other module of the model. */
 static void shorten(const adapt *a, int32_t which, const adapt_point *points, int32_t count, peft_config *c) {
     const char **const all = arena_new(&c->memory, (size_t)count + 1, sizeof *all);
     const char **const own = arena_new(&c->memory, (size_t)count + 1, sizeof *own);
     int32_t all_count = 0, own_count = 0;
     for (int32_t p = 0; p < count; p++)
-        if (points[p].kinds & (GRAFT_LINEAR | GRAFT_INPUT | GRAFT_BRANCH)) all[all_count++] = points[p].name;
-    for (int32_t n = 0; adapt_site(a, which, n) >= 0; n++) {
-        const adapt_point *const at = &points[adapt_site(a, which, n)];
-        int known = !(at->kinds & (GRAFT_LINEAR | GRAFT_INPUT | GRAFT_BRANCH));
-        for (int32_t o = 0; o < own_count && !known; o++)
-            known = strcmp(own[o], at->name) == 0;
-        if (!known) own[own_count++] = at->name;
-    }
+        add_name(all, &all_count, module_of(&points[p]));
+    for (int32_t n = 0; adapt_site(a, which, n) >= 0; n++)
+        add_name(own, &own_count, module_of(&points[adapt_site(a, which, n)]));
     const char **names = NULL;
     int32_t names_count = 0;
     targets_shorten(own, own_count, all, all_count, &c->memory, &names, &names_count);
@@ -79,8 +88,60 @@ static int write_card(const adapt_spec *spec, const char *folder, const char *ba
     return rc;
 }
 
-int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, const adapt_point *points,
-                         int32_t point_count, const char *folder, const char *base_model, graft_error *err) {
+static int is_type(const plugin_component *c, const char *type) {
+    for (int32_t i = 0; i < c->field_count; i++)
+        if (strcmp(c->fields[i].key, "peft_type") == 0) return strcmp(c->fields[i].value, type) == 0;
+    return 0;
+}
+
+/* What the folders of virtual rows and of AdapterHub say about the base model. Owned by the caller. */
+static json_t *facts_of(const plugin_component *component, const model *m, const char *base_model) {
+    const model_shape *const s = model_descriptor(m);
+    const int keys = is_type(component, "PREFIX_TUNING"); /* its rows are keys and values, the others' embeddings */
+    const int64_t width = keys ? s->kv_heads * s->head_dim : s->hidden;
+    char *const path = path_join(model_folder(m), "config.json");
+    const char *class = "";
+    json_t *config = NULL;
+    graft_error none = {0};
+    if (json_read_file(path, 0, &config, &none) == GRAFT_OK)
+        class = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    json_t *const facts =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s?}", "num_layers", (json_int_t)s->layers,
+                  "num_attention_heads", (json_int_t)(keys ? s->kv_heads : s->heads), "token_dim", (json_int_t)width,
+                  "encoder_hidden_size", (json_int_t)width, "hidden_size", (json_int_t)s->hidden, "model_name",
+                  base_model, "model_type", s->family, "model_class", class);
+    json_decref(config);
+    free(path);
+    return facts;
+}
+
+/* What the save hooks said: ranks that are left, and keys. */
+static void add_saved(const adapt *a, int32_t which, peft_config *c, peft_table *table) {
+    int32_t saved, count = 0;
+    const graft_field *const fields = adapt_saved_fields(a, which, &saved);
+    graft_field *const all = arena_new(&c->memory, (size_t)(table->field_count + saved) + 1, sizeof *all);
+    memcpy(all, table->fields, (size_t)table->field_count * sizeof *all);
+    if (saved) memcpy(all + table->field_count, fields, (size_t)saved * sizeof *all);
+    table->fields = all;
+    table->field_count += saved;
+    while (adapt_site(a, which, count) >= 0)
+        count++;
+    peft_kept *const kept = arena_new(&c->memory, (size_t)count + 1, sizeof *kept);
+    for (int32_t n = 0; n < count; n++) {
+        peft_kept *const own = &kept[c->kept_count];
+        char *name = NULL;
+        if (!adapt_kept_places(a, which, n, &name, &own->mask, &own->count) || !own->mask) continue;
+        own->name = arena_copy(&c->memory, name, strlen(name));
+        free(name);
+        c->kept_count++;
+    }
+    c->kept = kept;
+}
+
+int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, model *m, const char *folder,
+                         const char *base_model, graft_error *err) {
+    int32_t point_count;
+    const adapt_point *const points = model_points(m, &point_count);
     peft_config c = {.type = "",
                      .modules_to_save = spec->modules_to_save,
                      .modules_to_save_count = spec->modules_to_save_count,
@@ -93,14 +154,18 @@ int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, 
                      .alpha_pattern_count = spec->alpha_pattern_count,
                      .base_model = base_model,
                      .revision = "",
-                     .task_type = ""};
+                     .task_type = "",
+                     .name = spec->saved_as && *spec->saved_as ? spec->saved_as : spec->name,
+                     .facts = facts_of(spec->component, m, base_model)};
     for (int32_t n = 0; adapt_site(a, which, n) >= 0; n++) {
         const base_tensor *const w = points[adapt_site(a, which, n)].tensor;
         if (w && w->transposed) c.fan_in_fan_out = 1;
     }
     set_targets(spec, a, which, points, point_count, &c);
-    const peft_table table = adapter_table(spec->component, &c.memory);
+    peft_table table = adapter_table(spec->component, &c.memory);
+    add_saved(a, which, &c, &table);
     if (peft_config_write(folder, &c, &table, spec->config, err) == GRAFT_OK) write_card(spec, folder, base_model, err);
+    json_decref(c.facts);
     peft_config_free(&c);
     return err->code;
 }

@@ -81,15 +81,9 @@ int output_check(const recipe *r, int resume, int overwrite, char **checkpoint, 
 
 /* What an earlier run left: only names that a run gives. */
 static int remove_run(const recipe *r, graft_error *err) {
-    static const char *const names[] = {"adapter_model.safetensors",
-                                        "adapter_config.json",
-                                        "README.md",
-                                        "result.json",
-                                        "model.safetensors.index.json",
-                                        "model.safetensors",
-                                        "config.json",
-                                        "checkpoints",
-                                        "metrics.jsonl"};
+    static const char *const names[] = {
+        "adapter_model.safetensors",    "adapter.safetensors", "adapter_config.json", "README.md",   "result.json",
+        "model.safetensors.index.json", "model.safetensors",   "config.json",         "checkpoints", "metrics.jsonl"};
     const char *const folder = r->output.path;
     for (size_t i = 0; i < sizeof names / sizeof *names && !err->code; i++) {
         char *const path = path_join(folder, names[i]);
@@ -130,13 +124,11 @@ static char *folder_of(const session *s, int32_t spec, const char *folder) {
 }
 
 int output_write_adapters(const session *s, const char *folder, const char *base_model, graft_error *err) {
-    int32_t points;
-    const adapt_point *const at = model_points(s->model, &points);
     for (int32_t n = 0; n < s->spec_count && !err->code; n++) {
         if (!output_is_adapter(s, n)) continue;
         char *const own = folder_of(s, n, folder);
         if (file_make_folders(own, err) == GRAFT_OK && adapt_save(s->adapters, n, own, err) == GRAFT_OK)
-            adapter_folder_write(&s->specs[n], s->adapters, n, at, points, own, base_model, err);
+            adapter_folder_write(&s->specs[n], s->adapters, n, s->model, own, base_model, err);
         free(own);
     }
     return err->code;
@@ -179,20 +171,20 @@ int output_write(const session *s, const char *folder, const char *base_model, g
 
 /* ---- reading back ---- */
 
-/* All parameters of one section, as bytes of the device; owned by the caller. */
-static char *snapshot(const session *s, int32_t spec, int64_t *bytes) {
+/* All that the folder gets of one section's parameters; owned by the caller. */
+static float *snapshot(const session *s, int32_t spec, int64_t *count) {
     int32_t params;
     const adapt_param *const p = adapt_params(s->adapters, &params);
-    const int64_t wide = dtype_bytes(s->device->real);
-    *bytes = 0;
-    for (int32_t i = 0; i < params; i++)
-        if (p[i].spec == spec) *bytes += p[i].count * wide;
-    char *const all = mem_new((size_t)*bytes + 1, 1);
-    int64_t at = 0;
+    float *all = NULL;
+    *count = 0;
     for (int32_t i = 0; i < params; i++) {
+        int64_t own;
         if (p[i].spec != spec) continue;
-        s->device->download(s->device, all + at, p[i].data, p[i].count * wide);
-        at += p[i].count * wide;
+        float *const values = adapt_saved(s->adapters, &p[i], &own);
+        all = mem_grow(all, (size_t)(*count + own), sizeof *all);
+        memcpy(all + *count, values, (size_t)own * sizeof *all);
+        *count += own;
+        free(values);
     }
     return all;
 }
@@ -201,11 +193,11 @@ static int verify_adapter(const session *s, registry *plugins, int32_t spec, con
     adapt_spec again;
     arena memory = {0};
     int64_t size, again_size;
-    char *const before = snapshot(s, spec, &size), *after = NULL;
+    float *const before = snapshot(s, spec, &size), *after = NULL;
     if (adapter_folder_read(plugins, folder, &again, &memory, err) == GRAFT_OK &&
         adapt_load(s->adapters, spec, folder, err) == GRAFT_OK) {
         after = snapshot(s, spec, &again_size);
-        if (size != again_size || memcmp(before, after, (size_t)size) != 0)
+        if (size != again_size || memcmp(before, after, (size_t)size * sizeof *before) != 0)
             fail(err, GRAFT_FAILED,
                  "%s does not hold what was trained: reading it back gave other numbers; is the disk sound?", folder);
     }

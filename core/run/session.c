@@ -1,4 +1,5 @@
 #include "run/session.h"
+#include "formats/targets.h"
 #include "run/adapter-folder.h"
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +28,38 @@ static adapt_spec spec_of(const recipe_adapter *r) {
                         .alpha_pattern_count = r->alpha_pattern_count};
 }
 
-/* Without targets: everything for techniques of base tensors, the family's modules (PEFT's table) for the others. */
+static int selects_something(const session *s, const char *name, int32_t kinds) {
+    int32_t points;
+    const adapt_point *at = model_points(s->model, &points);
+    const targets_list one = {.names = &name, .count = 1};
+    for (int32_t p = 0; p < points; p++)
+        if ((at[p].kinds & kinds) && targets_select(&one, at[p].name, at[p].layer, at[p].all_linear)) return 1;
+    return 0;
+}
+
+/* The technique's own, "k_proj, v_proj, c_attn", without those that this model lacks. */
+static void own_targets(session *s, adapt_spec *spec) {
+    const char *text = spec->component->adapter.targets;
+    const char **names = arena_new(&s->memory, strlen(text) + 1, sizeof *names);
+    for (text += strspn(text, ", "); *text; text += strspn(text, ", ")) {
+        const size_t length = strcspn(text, ", ");
+        names[spec->target_count] = arena_copy(&s->memory, text, length);
+        spec->target_count += selects_something(s, names[spec->target_count], spec->component->adapter.sites);
+        text += length;
+    }
+    spec->targets = names;
+}
+
+/* Without targets: the technique's, or everything for techniques of base tensors and sub-blocks, which choose themselves, or
+ * the family's modules (PEFT's table). */
 static void default_targets(session *s, adapt_spec *spec) {
     static const char *const everything[] = {"*"};
     if (spec->targets || spec->targets_regex) return;
-    if (spec->component->adapter.sites == GRAFT_TENSOR) {
+    if (spec->component->adapter.targets) {
+        own_targets(s, spec);
+        return;
+    }
+    if ((spec->component->adapter.sites & ~(GRAFT_TENSOR | GRAFT_BRANCH)) == 0) {
         spec->targets = everything;
         spec->target_count = 1;
         return;

@@ -78,17 +78,20 @@ typedef struct {
 #define GRAFT_TEMP   6 /* scratch of one call                                                */
 #define GRAFT_NUMBER 7 /* a number: `init` is a formula of options and site numbers          */
 
-#define GRAFT_SHARED                                                                                                   \
-    1 /* slot flag, BUFFER: one tensor for all sites, as large as the largest; a site sees its corner */
+/* Slot flag, BUFFER: one tensor for all sites, of its shape at the largest in and out; a site sees the corner that its own in
+ * and out make of it. Its init runs once, with the largest; a file may lack it then, so let init give the same in every run. */
+#define GRAFT_SHARED   1
 #define GRAFT_UNSIGNED 2 /* slot flag, store "blocks8": values are never negative            */
 #define GRAFT_MASK     4 /* slot flag, BUFFER of W's shape: the core keeps W zero where it is 0 */
 
+/* Placeholders of file: {site} the point's path, {parent} and {leaf} what stands in front of and behind its last dot, {layer} its
+ * number, {name} the adapter's name, {branch} AdapterHub's word for a sub-block. */
 typedef struct {
     const char *name;
     const char *shape; /* "rank, in/block": whole numbers from options and site numbers; 0 = absent at that site     */
     int32_t role, flags;
     const char *init; /* formula run when no file holds the tensor ("B = 0"); of NUMBER: its value                  */
-    const char *file; /* tensor name behind the module path ("lora_A.weight"), or whole with {site} {module} {layer} */
+    const char *file; /* tensor name behind the module path ("lora_A.weight"), or whole with placeholders (above)     */
     const char
         *file_onehot;  /* the same where x is one-hot (an embedding); NULL = not offered there                       */
     const char *store; /* "" as the role says | "u4" | "u4-high-first" | "i8" | "blocks8"                            */
@@ -105,7 +108,9 @@ typedef struct {
 #define GRAFT_SLOT_TEMP(name, shape) {name, shape, GRAFT_TEMP, 0, NULL, NULL, NULL, "", NULL}
 #define GRAFT_SLOT_NUMBER(name, formula) {name, NULL, GRAFT_NUMBER, 0, formula, NULL, NULL, "", NULL}
 #define GRAFT_SLOT_TABLE(name, shape, values) {name, shape, GRAFT_BUFFER, 0, NULL, NULL, NULL, "", values}
+#define GRAFT_SLOT_SHARED(name, shape, init, file) {name, shape, GRAFT_BUFFER, GRAFT_SHARED, init, file, NULL, "", NULL}
 #define GRAFT_SLOT_ALIAS(name) {name, NULL, GRAFT_ALIAS, 0, NULL, NULL, NULL, "", NULL}
+#define GRAFT_SLOT_ALIAS_AS(name, file) {name, NULL, GRAFT_ALIAS, 0, NULL, file, NULL, "", NULL}
 
 /* clang-format on */
 
@@ -143,6 +148,11 @@ typedef struct {
     void (*qr)(graft_call *c, const char *matrix, const char *q, const char *r);
     void (*quantize)(graft_call *c, const char *from, const char *to); /* round trip through this site's quantizer */
     void (*rank)(const double *values, int64_t count, int64_t *order); /* place of each in stable ascending order  */
+    /* save: of `slot` (a PARAM) only the places of `dimension` whose mask is not 0 go into the folder, and adapter_config.json
+     * gets the mask as rank_pattern, under the name of the first slot; read back, the missing places are 0.            */
+    void (*keep)(graft_call *c, const char *slot, int32_t dimension, const double *mask);
+    /* save: what adapter_config.json says instead of the option or field of this key; value as in graft_field          */
+    void (*field)(graft_call *c, const char *key, const char *value);
 } graft_services;
 
 struct graft_call {
@@ -151,7 +161,9 @@ struct graft_call {
     const void *self; /* the component's options struct, as its `config_size` says */
     const graft_site *site;
     int64_t step, steps; /* of the run; step counts from 1, 0 outside training         */
+    int64_t round;       /* after_step: 0 at every site, then 1 at every site          */
 };
+#define GRAFT_ROUNDS 2
 
 static inline void graft_run(graft_call *c, const char *formulas) {
     c->services->run(c, formulas);
@@ -165,7 +177,10 @@ static inline void graft_run(graft_call *c, const char *formulas) {
 /* Each callback may be NULL. What each may write, all else being read-only:
  * bind (on shapes alone) numbers · init PARAM BUFFER TEMP W · observe BUFFER TEMP · prepare STEP TEMP ·
  * forward y KEPT TEMP · backward dPARAM (+= -= only) dKEPT dx dy TEMP · regularize loss d* TEMP ·
- * after_step PARAM BUFFER TEMP · save TEMP. forward is pure and never sums over rows. */
+ * after_step PARAM BUFFER TEMP · save TEMP. forward is pure and never sums over rows.
+ * In a pass (forward, backward, observe) a callback may choose between statements by its options and its site alone.
+ * after_step runs in two rounds: what sites leave in a SHARED slot in the first, all see in the second.
+ * save: a TEMP slot with the `file` of a PARAM is written in its place. */
 typedef struct {
     int64_t size;
     int32_t sites, flags; /* GRAFT_LINEAR | ...; GRAFT_LINEAR_IN_X | ...                                   */
@@ -179,6 +194,8 @@ typedef struct {
     void (*regularize)(graft_call *c);
     void (*after_step)(graft_call *c);
     void (*save)(graft_call *c);
+    const char
+        *targets; /* used where none are given, "k_proj, v_proj": those that the model has; NULL = the family's */
 } graft_adapter;
 
 /* ---- quantizer: "graft.quantizer/1" ------------------------------------------------------------------------------------ */
