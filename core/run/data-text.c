@@ -4,8 +4,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/philox.h"
-#include "text/collect.h"
 #include "text/pack.h"
+#include "text/special.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,10 @@ typedef struct {
     tokenizer *words;
     sample_rules rules;
     sample_encoder *encoder;
+    chat *chat;    /* NULL: the model has no template and none is asked for ... */
+    char *no_chat; /* ... or a bad one, as this says                            */
     text_set train, eval;
+    sample_counts train_counts, eval_counts;
     int64_t step_rows;
     int64_t *order, epoch; /* (train.rows) the order of rows in this epoch */
 
@@ -165,6 +168,8 @@ static int digest(data_source *s, char hex[65], graft_error *err) {
     sha256_add(&sum, hex, 64);
     sha256_add(&sum, t->rules.ends.id, (size_t)t->rules.ends.count * sizeof t->rules.ends.id[0]);
     sha256_add(&sum, &t->rules.ends.written, sizeof t->rules.ends.written);
+    if (t->train_counts.chats + t->eval_counts.chats)
+        sha256_add(&sum, chat_source(t->chat), strlen(chat_source(t->chat)));
     sha256_end(&sum, hex);
     return GRAFT_OK;
 }
@@ -179,6 +184,8 @@ static void close_source(data_source *s) {
         packing_free(&sets[i]->packed);
     }
     sample_encoder_free(t->encoder);
+    chat_free(t->chat);
+    free(t->no_chat);
     tokenizer_free(t->words);
     record_free(&t->record);
     sample_free(&t->sample);
@@ -191,16 +198,40 @@ static void close_source(data_source *s) {
 
 _Static_assert((int)SAMPLE_CUT_RIGHT == RECIPE_TRUNCATE_RIGHT && (int)SAMPLE_CUT_LEFT == RECIPE_TRUNCATE_LEFT &&
                    (int)SAMPLE_DROP == RECIPE_TRUNCATE_DROP && (int)SAMPLE_SPLIT == RECIPE_TRUNCATE_SPLIT &&
-                   (int)SAMPLE_NO_LABEL == LABEL_NONE,
+                   (int)TRAIN_ASSISTANT == RECIPE_TRAIN_ON_ASSISTANT &&
+                   (int)TRAIN_COMPLETION == RECIPE_TRAIN_ON_COMPLETION && (int)TRAIN_LAST == RECIPE_TRAIN_ON_LAST &&
+                   (int)TRAIN_ALL == RECIPE_TRAIN_ON_ALL && (int)SAMPLE_NO_LABEL == LABEL_NONE,
                "the same words in both rooms");
+
+/* The chat template, and the id for what the vocabulary lacks. A folder without a template is fine until a conversation comes. */
+static int open_chat(text_source *t, const char *folder, graft_error *err) {
+    const recipe_data *const d = &t->recipe->data;
+    json_t *tokens = NULL;
+    graft_error none = {0};
+    if (special_read(folder, &tokens, err) == GRAFT_OK) {
+        const json_t *const unknown = json_object_get(tokens, "unk_token");
+        t->rules.unknown =
+            unknown ? tokenizer_id(t->words, json_string_value(unknown), (int64_t)json_string_length(unknown)) : -1;
+        if (chat_open(folder, d->chat_template, &t->chat, &none) && *d->chat_template)
+            fail(err, none.code, "[data] %s", none.text);
+        t->no_chat = mem_copy_text(none.text);
+    }
+    json_decref(tokens);
+    t->rules.chat = t->chat, t->rules.no_chat = t->no_chat;
+    return err->code;
+}
 
 static int open_tokenizer(text_source *t, const char *folder, graft_error *err) {
     const recipe_data *const d = &t->recipe->data;
     t->tokenizer_path = path_join(folder, "tokenizer.json");
     if (tokenizer_load(t->tokenizer_path, &t->words, err)) return err->code;
-    t->rules = (sample_rules){
-        .words = t->words, .max_length = d->max_length, .truncation = d->truncation, .write_end = d->append_eos};
-    if (text_ends_read(folder, t->words, &t->rules.ends, err)) return err->code;
+    t->rules = (sample_rules){.words = t->words,
+                              .max_length = d->max_length,
+                              .truncation = d->truncation,
+                              .write_end = d->append_eos,
+                              .train_on = d->train_on,
+                              .skip_bad = d->on_error == RECIPE_ERROR_SKIP};
+    if (text_ends_read(folder, t->words, &t->rules.ends, err) || open_chat(t, folder, err)) return err->code;
     if (d->append_eos && t->rules.ends.written < 0)
         log_warn("%s names no end token, so the model does not learn when to stop", folder);
     return sample_encoder_new(&t->rules, &t->encoder, err);
@@ -223,11 +254,11 @@ static int draw_split(const text_source *t, uint8_t *which, graft_error *err) {
 }
 
 /* Encodes the records of a file into lists[which[i]], and tells what is left out. */
-static int collect(text_source *t, source *file, const uint8_t *which, sample_list *lists, graft_error *err) {
-    sample_counts counts;
+static int collect(text_source *t, source *file, const uint8_t *which, sample_list *lists, sample_counts *counts,
+                   graft_error *err) {
     strbuf report = {0};
-    if (collect_samples(file, t->encoder, &t->rules, which, lists, &counts, err)) return err->code;
-    sample_counts_report(&counts, source_path(file), t->rules.max_length, &report);
+    if (collect_samples(file, t->encoder, &t->rules, which, lists, counts, err)) return err->code;
+    sample_counts_report(counts, source_path(file), t->rules.max_length, &report);
     if (lists[0].count == 0 || (which && t->recipe->data.eval_split > 0 && lists[1].count == 0))
         fail(err, GRAFT_USAGE, "no record is left to %s; %s",
              lists[0].count == 0 && file == t->train.file ? "train on" : "validate on",
@@ -244,7 +275,7 @@ static int open_training(text_source *t, graft_error *err) {
     if (source_open(&d->use.component->loader, d->use.config, d->path, &t->train.file, err)) return err->code;
     const int split = d->eval_split > 0;
     uint8_t *const which = mem_new((size_t)source_count(t->train.file), 1);
-    if (!split || draw_split(t, which, err) == GRAFT_OK) collect(t, t->train.file, which, lists, err);
+    if (!split || draw_split(t, which, err) == GRAFT_OK) collect(t, t->train.file, which, lists, &t->train_counts, err);
     free(which);
     t->train.places = lists[0], t->eval.places = lists[1];
     if (split) t->eval.file = t->train.file;
@@ -255,7 +286,7 @@ static int open_validation(text_source *t, graft_error *err) {
     const recipe_data *const d = &t->recipe->data;
     if (!*d->eval_path) return GRAFT_OK;
     if (source_open(&d->use.component->loader, d->use.config, d->eval_path, &t->eval.file, err)) return err->code;
-    return collect(t, t->eval.file, NULL, &t->eval.places, err);
+    return collect(t, t->eval.file, NULL, &t->eval.places, &t->eval_counts, err);
 }
 
 /* The tokens of the step with the longest rows that there could be. */
@@ -298,6 +329,40 @@ static void tell(const text_source *t) {
     if (t->eval.rows) strbuf_printf(&text, "; %lld to validate on", (long long)t->eval.rows);
     log_info("%s", text.text);
     strbuf_free(&text);
+    if (t->train_counts.chats)
+        log_info("data: %lld conversations in the template of %s%s", (long long)t->train_counts.chats,
+                 chat_origin(t->chat), chat_marks_answers(t->chat) ? ", which marks what is learned" : "");
+    if (t->train_counts.fell_back)
+        log_info(
+            "data: in %lld conversations the prompt alone is rendered otherwise than in front of its answer; there the "
+            "answer's own text is learned",
+            (long long)t->train_counts.fell_back);
+}
+
+/* ---- looking ---- */
+
+void data_text_look(const data_source *s, data_text_view *out) {
+    const text_source *const t = (const text_source *)s;
+    *out = (data_text_view){.train = t->train_counts,
+                            .eval = t->eval_counts,
+                            .train_list = &t->train.places,
+                            .eval_list = &t->eval.places,
+                            .rows = t->train.rows,
+                            .row_tokens = t->rules.max_length,
+                            .words = t->words,
+                            .ends = &t->rules.ends,
+                            .chat_origin = t->chat ? chat_origin(t->chat) : NULL,
+                            .by_tags = t->chat && chat_marks_answers(t->chat)};
+}
+
+int data_text_sample(data_source *s, int64_t i, data_text_piece *out, graft_error *err) {
+    text_source *const t = (text_source *)s;
+    const sample_place *const p = &t->train.places.at[i];
+    *out = (data_text_piece){.whole = &t->sample, .record = p->record};
+    if (encode_record(t, t->train.file, p->record, err)) return err->code;
+    sample_piece(t->rules.truncation, t->sample.count, t->sample.lead, t->rules.max_length, p->piece, &out->begin,
+                 &out->end);
+    return GRAFT_OK;
 }
 
 int data_text_open(const recipe *r, const char *model_folder, data_source **out, graft_error *err) {

@@ -11,10 +11,32 @@
 #define GRAFT_RUN_DATA_TEXT_H
 #include "run/data.h"
 #include "run/recipe.h"
+#include "text/collect.h"
 
 /* `model_folder` has tokenizer.json and says which tokens end a text. Its digest is that of texts and tokens; settings are
  * compared by name (run/settings.h). GRAFT_USAGE where a setting is to blame. *out is released with its close; the recipe
  * must outlive it. */
 int data_text_open(const recipe *r, const char *model_folder, data_source **out, graft_error *err);
+
+/* What was found in the files; of a source that data_text_open gave. Texts are borrowed from it. */
+typedef struct {
+    sample_counts train, eval; /* with eval_split `train` counts the whole file and `eval` nothing */
+    const sample_list *train_list, *eval_list;
+    int64_t rows, row_tokens; /* after packing; the most tokens a row may have                    */
+    const tokenizer *words;
+    const text_ends *ends;
+    const char *chat_origin; /* where the chat template comes from, NULL: there is none          */
+    int32_t by_tags;         /* 1: it says itself what answers are ({% generation %})            */
+} data_text_view;
+void data_text_look(const data_source *s, data_text_view *out);
+
+/* Sample `i` of the training set as it is trained on: its tokens, and in *piece where that piece of them lies. `out` is the
+ * source's and valid until it is used again. */
+typedef struct {
+    const text_sample *whole;
+    int64_t begin, end;
+    int64_t record;
+} data_text_piece;
+int data_text_sample(data_source *s, int64_t i, data_text_piece *out, graft_error *err);
 
 #endif

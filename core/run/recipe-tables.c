@@ -27,6 +27,12 @@ static const graft_option data[] = {
     CHOICE(recipe_data, truncation, "right|left|drop|split",
            "which end of a record too long is cut; drop: left out; split: cut into several"),
     BOOL(recipe_data, append_eos, 1, "end what is trained on with the model's end token, so that it learns to stop"),
+    TEXT(recipe_data, chat_template, "",
+         "template of conversations: chatml, alpaca, plain, or a file; empty: the model's own"),
+    CHOICE(recipe_data, train_on, "assistant|completion|last|all",
+           "what of a conversation is learned: all answers, what follows the prompt, the last answer, everything"),
+    CHOICE(recipe_data, on_error, "stop|skip", "whether a damaged record ends the run or is left out and counted"),
+    TEXT(recipe_data, allow, "", "train although the data doctor objects: no_eos, doubled_bos"),
 };
 
 static const graft_option quantizer[] = {

@@ -12,6 +12,8 @@
 enum { RECIPE_PRECISION_AUTO, RECIPE_PRECISION_F32, RECIPE_PRECISION_BF16 };
 enum { RECIPE_DEVICE_AUTO, RECIPE_DEVICE_CPU, RECIPE_DEVICE_CUDA, RECIPE_DEVICE_FAKE };
 enum { RECIPE_TRUNCATE_RIGHT, RECIPE_TRUNCATE_LEFT, RECIPE_TRUNCATE_DROP, RECIPE_TRUNCATE_SPLIT };
+enum { RECIPE_TRAIN_ON_ASSISTANT, RECIPE_TRAIN_ON_COMPLETION, RECIPE_TRAIN_ON_LAST, RECIPE_TRAIN_ON_ALL };
+enum { RECIPE_ERROR_STOP, RECIPE_ERROR_SKIP };
 enum { RECIPE_BIAS_NONE, RECIPE_BIAS_ALL, RECIPE_BIAS_LORA_ONLY };
 enum { RECIPE_AUTO, RECIPE_YES, RECIPE_NO };
 
@@ -33,6 +35,8 @@ typedef struct {
     int32_t packing, shuffle; /* 0 | 1                         */
     int32_t truncation;       /* RECIPE_TRUNCATE_...           */
     int32_t append_eos;       /* 0 | 1                         */
+    const char *chat_template, *allow;
+    int32_t train_on, on_error; /* RECIPE_TRAIN_ON_..., RECIPE_ERROR_... */
     recipe_use use;
 } recipe_data;
 

@@ -1,6 +1,7 @@
 /* chat — see chat.h. */
 #include "text/chat.h"
 #include "base/file.h"
+#include "text/special.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@ struct chat {
     chat_template *standard, *tools; /* tools: NULL, or the one for conversations with tools */
     json_t *tokens;                  /* {"bos_token": ...} */
     char *origin;
-    strbuf header;
+    strbuf header, source;
 };
 
 /* ---- built-in formats ---- */
@@ -54,29 +55,8 @@ static const struct {
 
 /* ---- reading ---- */
 
-/* FOLDER/NAME as JSON; NULL when there is no such file. */
-static int read_json(const char *folder, const char *name, json_t **out, graft_error *err) {
-    char *const path = path_join(folder, name);
-    *out = NULL;
-    if (file_exists(path)) {
-        json_read_file(path, JSON_DECODE_INT_AS_REAL | JSON_LENIENT_DUPLICATES, out, err);
-        if (!err->code && !json_is_object(*out)) fail(err, GRAFT_FAILED, "%s must hold a JSON object", path);
-    }
-    free(path);
-    return err->code;
-}
-
-static void take_tokens(json_t *to, const json_t *config) {
-    static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                        "pad_token", "cls_token", "mask_token"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        json_t *token = json_object_get(config, names[i]);
-        if (json_is_object(token)) token = json_object_get(token, "content");
-        if (json_is_string(token) && !json_object_get(to, names[i])) json_object_set(to, names[i], token);
-    }
-}
-
-static int compile(chat_template **slot, const char *text, size_t length, const char *name, graft_error *err) {
+static int compile(chat *c, chat_template **slot, const char *text, size_t length, const char *name, graft_error *err) {
+    strbuf_add(&c->source, text, length);
     template_free(*slot);
     *slot = NULL;
     return template_compile(text, length, name, slot, err);
@@ -86,7 +66,7 @@ static int compile(chat_template **slot, const char *text, size_t length, const 
 static int compile_file(chat *c, chat_template **slot, const char *path, graft_error *err) {
     char *text = NULL;
     int64_t size = 0;
-    if (file_read(path, TEMPLATE_BYTES, &text, &size, err) == GRAFT_OK) compile(slot, text, (size_t)size, path, err);
+    if (file_read(path, TEMPLATE_BYTES, &text, &size, err) == GRAFT_OK) compile(c, slot, text, (size_t)size, path, err);
     free(text);
     if (slot == &c->standard) {
         free(c->origin);
@@ -102,7 +82,7 @@ static int compile_member(chat *c, const char *folder, const char *file, const j
     char *const path = path_join(folder, file);
     if (!json_is_string(given) && !json_is_array(given))
         fail(err, GRAFT_FAILED, "%s: \"chat_template\" must be a text or a list of {\"name\", \"template\"}", path);
-    if (json_is_string(given)) compile(&c->standard, json_string_value(given), json_string_length(given), path, err);
+    if (json_is_string(given)) compile(c, &c->standard, json_string_value(given), json_string_length(given), path, err);
     for (size_t i = 0; i < json_array_size(given) && !err->code; i++) {
         const json_t *const row = json_array_get(given, i), *const text = json_object_get(row, "template");
         const char *const name = json_string_value(json_object_get(row, "name"));
@@ -110,7 +90,7 @@ static int compile_member(chat *c, const char *folder, const char *file, const j
             fail(err, GRAFT_FAILED, "%s: element %zu of \"chat_template\" must be {\"name\", \"template\"}", path,
                  i + 1);
         else if (strcmp(name, "default") == 0 || strcmp(name, "tool_use") == 0)
-            compile(*name == 'd' ? &c->standard : &c->tools, json_string_value(text), json_string_length(text), path,
+            compile(c, *name == 'd' ? &c->standard : &c->tools, json_string_value(text), json_string_length(text), path,
                     err);
     }
     if (c->standard && !c->origin) c->origin = mem_copy_text(path);
@@ -129,7 +109,7 @@ static int open_own(chat *c, const char *folder, const json_t *config, graft_err
         compile_file(c, &c->standard, paths[0], err);
     } else if (compile_member(c, folder, "tokenizer_config.json", config, err) == GRAFT_OK) {
         if (!c->standard && file_exists(paths[1])) compile_file(c, &c->standard, paths[1], err);
-        if (!err->code && !c->standard && read_json(folder, "chat_template.json", &legacy, err) == GRAFT_OK)
+        if (!err->code && !c->standard && special_read_file(folder, "chat_template.json", &legacy, err) == GRAFT_OK)
             compile_member(c, folder, "chat_template.json", legacy, err);
     }
     if (!err->code && !c->tools && file_exists(paths[2])) compile_file(c, &c->tools, paths[2], err);
@@ -147,11 +127,11 @@ static int open_wanted(chat *c, const char *wanted, graft_error *err) {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (strcmp(wanted, formats[i].name) == 0) {
             c->origin = mem_format("built-in %s", wanted);
-            return compile(&c->standard, formats[i].text, strlen(formats[i].text), c->origin, err);
+            return compile(c, &c->standard, formats[i].text, strlen(formats[i].text), c->origin, err);
         }
     if (strstr(wanted, "{{") || strstr(wanted, "{%")) {
         c->origin = mem_copy_text("the template of the settings");
-        return compile(&c->standard, wanted, strlen(wanted), "chat_template", err);
+        return compile(c, &c->standard, wanted, strlen(wanted), "chat_template", err);
     }
     if (file_exists(wanted)) return compile_file(c, &c->standard, wanted, err);
     return fail(err, GRAFT_USAGE, "chat_template = %s is no file, and none of chatml, alpaca, plain", wanted);
@@ -183,24 +163,23 @@ static void find_header(chat *c) {
 
 int chat_open(const char *folder, const char *wanted, chat **out, graft_error *err) {
     chat *const c = mem_new(1, sizeof *c);
-    json_t *config = NULL, *map = NULL;
+    json_t *config = NULL;
     *out = NULL;
-    c->tokens = json_object();
-    if (read_json(folder, "tokenizer_config.json", &config, err) == GRAFT_OK &&
-        read_json(folder, "special_tokens_map.json", &map, err) == GRAFT_OK) {
-        take_tokens(c->tokens, config);
-        take_tokens(c->tokens, map);
+    if (special_read(folder, &c->tokens, err) == GRAFT_OK &&
+        special_read_file(folder, "tokenizer_config.json", &config, err) == GRAFT_OK) {
         if (wanted && *wanted)
             open_wanted(c, wanted, err);
         else
             open_own(c, folder, config, err);
     }
     json_decref(config);
-    json_decref(map);
     if (err->code) {
         chat_free(c);
         return err->code;
     }
+    char *const tokens = json_dumps(c->tokens, JSON_SORT_KEYS);
+    strbuf_puts(&c->source, tokens ? tokens : "");
+    free(tokens);
     find_header(c);
     *out = c;
     return GRAFT_OK;
@@ -212,12 +191,17 @@ void chat_free(chat *c) {
     template_free(c->tools);
     json_decref(c->tokens);
     strbuf_free(&c->header);
+    strbuf_free(&c->source);
     free(c->origin);
     free(c);
 }
 
 const char *chat_origin(const chat *c) {
     return c->origin;
+}
+
+const char *chat_source(const chat *c) {
+    return c->source.text;
 }
 
 const char *chat_bos(const chat *c) {

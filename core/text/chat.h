@@ -13,11 +13,13 @@
 typedef struct chat chat;
 
 /* `wanted`: NULL or "" is the folder's own; chatml, alpaca, plain; the path of a template file; or a template itself.
- * Errors: GRAFT_FAILED when the folder has none (the text says what to do) or files are bad, GRAFT_USAGE for a bad `wanted`. *out is owned by the caller. */
+ * Errors: GRAFT_FAILED for bad files and, with a text that says what to do, for a folder that has none; GRAFT_USAGE when
+ * `wanted` is nothing of that. *out is owned by the caller. */
 int chat_open(const char *folder, const char *wanted, chat **out, graft_error *err);
 void chat_free(chat *c); /* NULL allowed */
 
 const char *chat_origin(const chat *c); /* "MODEL/chat_template.jinja", "built-in chatml" ... */
+const char *chat_source(const chat *c); /* all that decides the text: templates and special tokens */
 const char *chat_bos(const chat *c);    /* the BOS token, NULL: none                          */
 const char *chat_header(const chat *c); /* what stands in front of an answer, "" when that cannot be told */
 int chat_marks_answers(const chat *c);  /* 1: the template has {% generation %} tags          */

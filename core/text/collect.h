@@ -17,15 +17,26 @@ typedef struct {
 } sample_list;
 void sample_list_free(sample_list *l); /* and leaves {0} */
 
+enum { SAMPLE_LENGTHS = 24 };
 typedef struct {
     int64_t records;
     int64_t empty, too_long, untrained,
         cut_off;                     /* left out: no text; dropped; no target; no target within max_length */
     int64_t shortened, tokens, lost; /* records cut; tokens of all records; those that were cut away      */
     int64_t straddling;              /* records with a token across the end of their prompt               */
+    int64_t bad;                     /* left out as on_error = skip says: damaged records                 */
+    /* of the records that are used: */
+    int64_t used, chats, fell_back, doubled_bos; /* see text_sample                                              */
+    int64_t duplicates;  /* the same tokens and labels as a record before                          */
+    int64_t ended;       /* records that learn an end token                                        */
+    int64_t ended_chats; /* conversations among those                                              */
+    int64_t unknown;     /* tokens for what the vocabulary lacks                                   */
+    int64_t longest, lengths[SAMPLE_LENGTHS]; /* tokens of records: up to 16, 32, 64 ...: before they are cut */
+    char first_bad[400]; /* the message about the first bad record, "" without one                 */
 } sample_counts;
 
-/* Adds the pieces of record i to lists[which[i]] (to lists[0] when `which` is NULL). The error names file and line. */
+/* Adds the pieces of record i to lists[which[i]] (to lists[0] when `which` is NULL). The error names file and line; with
+ * rules->skip_bad such records are counted instead. */
 int collect_samples(source *from, sample_encoder *encoder, const sample_rules *rules, const uint8_t *which,
                     sample_list *lists, sample_counts *counts, graft_error *err);
 

@@ -1,5 +1,8 @@
 /* samples — from the parts of a record to token ids and labels, and how those too long are cut.
  *
+ * A record of messages is a conversation: text/mask.h says what of it is trained on. Its parts are joined to one JSON text; a
+ * completion behind them is the answer, and all in front of it the prompt. For any other record:
+ *
  * The parts are encoded as one text, so tokens are those that a model will see. A token is trained on when its first byte
  * lies in a part that is: a completion, or a text in a record without a completion. Tokens that the tokenizer puts in
  * front (BOS) never are; the end token that is written behind is, else the model would not learn to stop. A BOS that stands
@@ -7,6 +10,7 @@
 #ifndef GRAFT_TEXT_SAMPLES_H
 #define GRAFT_TEXT_SAMPLES_H
 #include "text/ends.h"
+#include "text/mask.h"
 #include "text/source.h"
 #include "text/tokenizer.h"
 
@@ -21,14 +25,25 @@ typedef struct {
     int64_t max_length; /* tokens, at least 1 */
     int32_t truncation; /* SAMPLE_CUT_RIGHT ... */
     int32_t write_end;  /* 1: a record that ends with something trained on gets an end token */
+    int32_t train_on;   /* TRAIN_ASSISTANT ...: of conversations; TRAIN_ALL also of prompts  */
+    const chat *chat;   /* borrowed; NULL: records of messages are refused, as `no_chat` says */
+    const char *no_chat;
+    int32_t skip_bad; /* 1: records that cannot be read are left out and counted           */
+    int32_t unknown;  /* id of the token for what the vocabulary lacks, -1: none           */
 } sample_rules;
 
 /* A whole record. {0} is empty and valid; meant to be used again and again. */
 typedef struct {
     int32_t *ids, *labels; /* (count) labels are not shifted */
+    int64_t *begin, *end;  /* (count) bytes of the text; 0, 0: a token that does not stand in it */
     int64_t count, capacity;
-    int64_t lead;      /* tokens in front that every piece of the record begins with                        */
-    int32_t straddles; /* 1: a token begins in front of a trained part and ends in it; it is not trained on */
+    const char *text; /* what was encoded; borrowed from record and encoder until the next call */
+    int64_t length;
+    int64_t lead;        /* tokens in front that every piece of the record begins with                        */
+    int32_t straddles;   /* 1: a token begins in front of a trained part and ends in it; it is not trained on */
+    int32_t is_chat;     /* 1: a conversation                                                                 */
+    int32_t fell_back;   /* 1: its prompt is no prefix of it, so that the last answer's text is trained on    */
+    int32_t doubled_bos; /* 1: two BOS tokens in front                                                        */
 } text_sample;
 
 typedef struct sample_encoder sample_encoder;

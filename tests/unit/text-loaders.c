@@ -52,7 +52,28 @@ Test(loaders, jsonl_decides_record_by_record) {
             "{\"prompt\": [{\"role\": \"user\", \"content\": \"hi\"}], \"completion\": \"c\"}",
             -1),
         "P(p)C(c)\nT(t)\nT(t)\nM([{\"role\": \"user\", \"content\": \"hi\"}])\n"
-        "M([{\"role\": \"user\", \"content\": \"hi\"}])P([{\"role\": \"user\", \"content\": \"hi\"}])C(c)");
+        "M([{\"role\": \"user\", \"content\": \"hi\"}])C(c)");
+}
+
+#define HI  "[{\"role\": \"user\", \"content\": \"hi\"}]"
+#define YO  "[{\"role\": \"assistant\", \"content\": \"yo\"}]"
+#define OLD "[{\"from\": \"human\", \"value\": \"hi\"}]"
+
+Test(loaders, jsonl_takes_sharegpt_tools_and_the_better_of_two_answers) {
+    kit_expect_records("jsonl", "",
+                       kit_file("a.jsonl",
+                                "{\"conversations\": " OLD "}\n"
+                                "{\"messages\": " HI ", \"tools\": [{\"a\": 1}]}\n"
+                                "{\"messages\": " HI ", \"tools\": null}\n"
+                                "{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}\n"
+                                "{\"prompt\": " HI ", \"chosen\": " YO ", \"rejected\": " YO "}\n"
+                                "{\"prompt\": \"hi\", \"chosen\": " HI "}\n"
+                                "{\"chosen\": " HI ", \"rejected\": " HI "}\n"
+                                "{\"instruction\": \"i\", \"messages\": " HI "}",
+                                -1),
+                       "M(" OLD ")\n"
+                       "M({\"tools\": )M([{\"a\": 1}])M(, \"messages\": )M(" HI ")M(})\n"
+                       "M(" HI ")\nP(p)C(c)\nM(" HI ")C(" YO ")\nM(" HI ")\nM(" HI ")\nM(" HI ")");
 }
 
 Test(loaders, jsonl_says_which_half_is_missing) {
