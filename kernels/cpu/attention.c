@@ -134,10 +134,8 @@ static int64_t steps_of(const attention *t, int64_t k) {
 
 /* Panels of n columns over k, element (p, j) at p·down + j·along. */
 static void pack(const attention *t, const void *x, int64_t down, int64_t along, int64_t k, int64_t n, char *panels) {
-    for (int64_t j = 0; j < n; j += t->f->panel)
-        t->f->pack(panels + j * steps_of(t, k) * STEP_BYTES, t->step,
-                   (const char *)x + j * along * dtype_bytes(t->a->type), t->a->type, down, along, k,
-                   attention_least(t->f->panel, n - j));
+    const pack_source from = {x, t->a->type, down, along};
+    t->f->pack(panels, t->step, steps_of(t, k), 0, &from, k, n);
 }
 
 void attention_pack_rows(const attention *t, const void *x, int64_t stride, int64_t n, char *panels) {

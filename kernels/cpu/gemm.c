@@ -24,55 +24,33 @@ static dtype step_of(const cpu *c, const gemm_call *g) {
     return F32;
 }
 
-static product product_of(const cpu *c, const gemm_call *g) {
+static product_side side_of(const matrix *m, int64_t outer, int64_t deep) {
+    return (product_side){.data = m->data, .type = m->type, .outer = outer, .deep = deep, .batch = m->batch};
+}
+
+static void dense(cpu *c, const gemm_call *g) {
     product p = {.batch = g->batch, .m = g->m, .n = g->n, .count = 1, .to_batch = g->c_batch};
     p.terms[0] = (product_term){.k = g->k,
                                 .step = step_of(c, g),
-                                .a = g->a.data,
-                                .a_type = g->a.type,
-                                .a_row = g->a.row,
-                                .a_col = g->a.col,
-                                .a_batch = g->a.batch,
-                                .a_scale = 1,
-                                .b = g->b.data,
-                                .b_type = g->b.type,
-                                .b_row = g->b.row,
-                                .b_col = g->b.col,
-                                .b_batch = g->b.batch};
+                                .scale = 1,
+                                .a = side_of(&g->a, g->a.row, g->a.col),
+                                .b = side_of(&g->b, g->b.col, g->b.row)};
     p.to = (multiply_target){.data = g->c,
                              .type = g->c_type,
                              .row = g->c_row,
                              .col = g->c_col,
                              .alpha = (float)g->alpha,
                              .accumulate = g->accumulate};
-    return p;
-}
-
-/* cᵀ = bᵀ·aᵀ: a panel has whole vectors of columns, so the longer side is the better n when the other is very short. */
-static void turn(product *p) {
-    product_term *const t = &p->terms[0], old = *t;
-    t->a = old.b, t->a_type = old.b_type, t->a_row = old.b_col, t->a_col = old.b_row, t->a_batch = old.b_batch;
-    t->b = old.a, t->b_type = old.a_type, t->b_row = old.a_col, t->b_col = old.a_row, t->b_batch = old.a_batch;
-    const int64_t m = p->m, row = p->to.row;
-    p->m = p->n, p->n = m;
-    p->to.row = p->to.col, p->to.col = row;
-}
-
-static void dense(cpu *c, const gemm_call *g) {
-    product p = product_of(c, g);
-    const int64_t half = c->f->multiply.lanes / 2;
-    if (p.n < half && p.m >= 2 * half) turn(&p);
     if (g->batch <= 1 || g->c_batch) {
         product_run(c, &p);
         return;
     }
+    p.batch = 1;
     for (int64_t batch = 0; batch < g->batch; batch++) { /* all of the batch into one c, in order */
-        product one = p;
-        one.batch = 1;
-        one.terms[0].a = (const char *)p.terms[0].a + batch * p.terms[0].a_batch * dtype_bytes(p.terms[0].a_type);
-        one.terms[0].b = (const char *)p.terms[0].b + batch * p.terms[0].b_batch * dtype_bytes(p.terms[0].b_type);
-        one.to.accumulate |= batch > 0;
-        product_run(c, &one);
+        p.terms[0].a.data = (const char *)g->a.data + batch * g->a.batch * dtype_bytes(g->a.type);
+        p.terms[0].b.data = (const char *)g->b.data + batch * g->b.batch * dtype_bytes(g->b.type);
+        p.to.accumulate = g->accumulate || batch > 0;
+        product_run(c, &p);
     }
 }
 

@@ -4,19 +4,22 @@
 #include <string.h>
 
 enum {
-    ROWS_ONCE = 1024, /* rows of a part whose k fits one pass: only a strip of sums is alive                  */
-    ROWS_AGAIN = 512, /* rows of a part with several passes: its sums wait in the second cache                */
-    ROWS_PAID = 256,  /* fewer rows let packing take more than 5 % of a part                                  */
+    ROWS_ONCE = 1024, /* rows of a part whose k fits one pass: only a group of strips of sums is alive */
+    ROWS_AGAIN = 512, /* rows of a part with several passes: its sums wait in the second cache         */
+    ROWS_GOOD = 256,  /* fewer rows let packing take more than 5 % of a part                           */
     ROWS_LEAST = 64,
-    PANELS = 4,       /* panels of a part, at most                                                            */
-    PARTS_GOOD = 24,  /* parts that keep a few threads evenly busy ...                                        */
-    PARTS_LEAST = 12, /* ... and those worth packing more often                                               */
-    SMALL_K = 128,    /* a term of at most this k joins the last pass of the one before                       */
-    SLICES = 16,      /* of k, at most: their sums are kept apart and added in order                          */
-    SLICE_PASSES = 4, /* of a slice, at least                                                                 */
-    DECODE_K = 256,   /* k of a quantized tile decoded at a time: it stays in the first cache                 */
+    PANELS = 4,       /* panels of a part, at most                                                     */
+    PANELS_GOOD = 2,  /* fewer read A too often from behind the second cache                           */
+    PARTS_GOOD = 24,  /* parts that keep a few threads evenly busy ...                                 */
+    PARTS_LEAST = 12, /* ... and those worth worse parts                                               */
+    SMALL_K = 128,    /* a term of at most this k joins the last pass of the one before                */
+    SLICES = 16,      /* of k, at most: their sums are kept apart and added in order                   */
+    SLICE_PASSES = 4, /* of a slice, at least                                                          */
+    TURN_ROWS = 192,  /* so few rows of A do not pay for transposing B into panels                     */
+    GROUP = 32,       /* rows a turned target is finished by: a cache line of it                       */
+    DECODE_K = 256,   /* k of a quantized tile decoded at a time: it stays in the first cache          */
     DECODE_ROWS = 32,
-    STEP_BYTES = 4, /* of one column in a packed step: an f32 or a pair of bf16 */
+    STEP_BYTES = 4, /* of one column in a packed step: an f32 or a pair of bf16                      */
 };
 
 typedef struct {
@@ -96,9 +99,12 @@ static plan plan_of(cpu *c, const product *p) {
         q.passes += term_passes(&q, t);
     }
     cut(&q, least(q.passes > 1 ? ROWS_AGAIN : ROWS_ONCE, p->m), PANELS * q.f->panel);
-    while (parts(&q) < PARTS_GOOD && q.rows > ROWS_PAID)
-        cut(&q, q.rows / 2 > ROWS_PAID ? q.rows / 2 : ROWS_PAID, q.columns);
+    while (parts(&q) < PARTS_GOOD && q.columns > PANELS_GOOD * q.f->panel)
+        cut(&q, q.rows, q.columns - q.f->panel);
+    while (parts(&q) < PARTS_GOOD && q.rows > ROWS_GOOD)
+        cut(&q, q.rows / 2 > ROWS_GOOD ? q.rows / 2 : ROWS_GOOD, q.columns);
     if (parts(&q) < PARTS_LEAST && q.passes >= 2 * SLICE_PASSES) {
+        cut(&q, q.rows, PANELS * q.f->panel);
         q.slices = least(SLICES, q.passes / SLICE_PASSES);
         return q;
     }
@@ -111,80 +117,84 @@ static plan plan_of(cpu *c, const product *p) {
 
 /* ---- B ---- */
 
-/* Decodes and packs k and columns of a quantized weight; tile: room for one decoded piece. */
+/* Decodes and packs a stretch of k of a quantized side; tile: room for one decoded piece. */
 static void pack_weight(const plan *q, const product_term *t, int64_t k0, int64_t k, int64_t n0, int64_t n,
-                        char *panels, void *tile) {
+                        char *panels, char *tile) {
     const vector_functions *f = q->c->f;
-    const int64_t steps = steps_of(t->step, k), width = q->f->panel;
-    if (t->transposed) /* columns of B are rows of W: a panel at a time, some k of it at a time */
-        for (int64_t j = 0; j < n; j += width)
+    const int64_t steps = steps_of(t->step, k), bytes = dtype_bytes(t->step);
+    if (t->b.deep == 1) { /* columns of B are rows of W: a panel at a time, some k of it at a time */
+        const pack_source from = {tile, t->step, 1, DECODE_K};
+        for (int64_t j = 0; j < n; j += q->f->panel)
             for (int64_t p = 0; p < k; p += DECODE_K) {
-                const int64_t deep = least(DECODE_K, k - p), wide = least(width, n - j);
-                const int64_t padded = parts_of(wide, q->f->lanes) * q->f->lanes;
+                const int64_t deep = least(DECODE_K, k - p), wide = least(q->f->panel, n - j);
                 for (int64_t i = 0; i < wide; i++)
-                    f->decode(t->w, n0 + j + i, k0 + p, deep, (char *)tile + i * DECODE_K * dtype_bytes(t->step),
-                              t->step);
-                q->f->pack(panels + (j * steps + steps_of(t->step, p) * padded) * STEP_BYTES, t->step, tile, t->step, 1,
-                           DECODE_K, deep, wide);
+                    f->decode(t->b.w, n0 + j + i, k0 + p, deep, tile + i * DECODE_K * bytes, t->step);
+                q->f->pack(panels + j * steps * STEP_BYTES, t->step, steps, steps_of(t->step, p), &from, deep, wide);
             }
-    else /* rows of B are rows of W: some rows of all panels at a time */
-        for (int64_t p = 0; p < k; p += DECODE_ROWS) {
-            const int64_t deep = least(DECODE_ROWS, k - p);
-            for (int64_t i = 0; i < deep; i++)
-                f->decode(t->w, k0 + p + i, n0, n, (char *)tile + i * n * dtype_bytes(t->step), t->step);
-            for (int64_t j = 0; j < n; j += width) {
-                const int64_t wide = least(width, n - j), padded = parts_of(wide, q->f->lanes) * q->f->lanes;
-                q->f->pack(panels + (j * steps + steps_of(t->step, p) * padded) * STEP_BYTES, t->step,
-                           element_at(tile, t->step, j), t->step, n, 1, deep, wide);
-            }
-        }
+        return;
+    }
+    const pack_source from = {tile, t->step, n, 1};
+    for (int64_t p = 0; p < k; p += DECODE_ROWS) { /* rows of B are rows of W: some rows of all panels at a time */
+        const int64_t deep = least(DECODE_ROWS, k - p);
+        for (int64_t i = 0; i < deep; i++)
+            f->decode(t->b.w, k0 + p + i, n0, n, tile + i * n * bytes, t->step);
+        q->f->pack(panels, t->step, steps, steps_of(t->step, p), &from, deep, n);
+    }
 }
 
 /* All panels of columns n0.. of one term's stretch of k; returns their bytes. */
 static int64_t pack_term(const plan *q, const product_term *t, int64_t batch, int64_t k0, int64_t k, int64_t n0,
-                         int64_t n, char *panels, void *tile) {
-    const int64_t steps = steps_of(t->step, k), width = q->f->panel;
-    if (!t->b)
+                         int64_t n, char *panels, char *tile) {
+    const product_side *b = &t->b;
+    const int64_t steps = steps_of(t->step, k);
+    if (b->w)
         pack_weight(q, t, k0, k, n0, n, panels, tile);
-    else
-        for (int64_t j = 0; j < n; j += width)
-            q->f->pack(panels + j * steps * STEP_BYTES, t->step,
-                       element_at(t->b, t->b_type, batch * t->b_batch + k0 * t->b_row + (n0 + j) * t->b_col), t->b_type,
-                       t->b_row, t->b_col, k, least(width, n - j));
+    else {
+        const pack_source from = {element_at(b->data, b->type, batch * b->batch + k0 * b->deep + n0 * b->outer),
+                                  b->type, b->deep, b->outer};
+        q->f->pack(panels, t->step, steps, 0, &from, k, n);
+    }
     return parts_of(n, q->f->lanes) * q->f->lanes * steps * STEP_BYTES;
 }
 
 /* ---- A ---- */
 
-/* A strip of A where it lies, or converted into `room`, which is kept from an even strip to the odd one after it. */
-static void load_strip(const plan *q, const product_term *t, int64_t batch, int64_t i, int64_t rows, int64_t strip,
-                       int64_t left, int64_t k0, int64_t k, char *room, multiply_run *run) {
-    const int64_t at = batch * t->a_batch + i * t->a_row + k0 * t->a_col, steps = steps_of(t->step, k);
-    const int64_t bytes = dtype_bytes(t->step), deep = t->step == BF16 ? 2 : 1, row = steps * deep;
-    *run = (multiply_run){.a = room, .row = row, .next = deep, .steps = steps, .type = t->step};
-    if (t->a_col == 1 && t->a_type == t->step && t->a_scale == 1 && k == row) {
-        run->a = element_at(t->a, t->a_type, at);
-        run->row = t->a_row;
-        return;
-    }
-    if (t->a_row == 1 && t->a_scale == 1) {
-        if (strip % 2 == 0)
-            q->f->pack_strips(room, t->step, element_at(t->a, t->a_type, at), t->a_type, t->a_col, k,
-                              least(left, 2 * q->f->strip));
-        run->a = room + strip % 2 * steps * q->f->strip * STEP_BYTES;
-        run->row = deep, run->next = deep * q->f->strip;
-        return;
-    }
-    for (int64_t r = 0; r < rows; r++) {
-        char *to = room + r * row * bytes;
-        if (k < row) memset(to + k * bytes, 0, (size_t)bytes);
-        if (t->a_col == 1)
-            q->c->f->convert(to, t->step, element_at(t->a, t->a_type, at + r * t->a_row), t->a_type, k, t->a_scale);
+/* The rows of a strip made into (rows, row) steps in `room`. */
+static void convert_strip(const plan *q, const product_term *t, int64_t i, int64_t rows, const char *from, int64_t k0,
+                          int64_t k, int64_t row, char *room) {
+    const product_side *a = &t->a;
+    const vector_functions *f = q->c->f;
+    const int64_t bytes = dtype_bytes(t->step);
+    for (int64_t r = 0; r < rows; r++, room += row * bytes) {
+        if (k < row) memset(room + k * bytes, 0, (size_t)bytes);
+        if (a->w) {
+            f->decode(a->w, i + r, k0, k, room, t->step);
+            if (t->scale != 1) f->scale(room, t->step, k, t->scale);
+        } else if (a->deep == 1)
+            f->convert(room, t->step, from + r * a->outer * dtype_bytes(a->type), a->type, k, t->scale);
         else
             for (int64_t p = 0; p < k; p++)
-                q->c->f->convert(to + p * bytes, t->step, element_at(t->a, t->a_type, at + r * t->a_row + p * t->a_col),
-                                 t->a_type, 1, t->a_scale);
+                f->convert(room + p * bytes, t->step, from + (r * a->outer + p * a->deep) * dtype_bytes(a->type),
+                           a->type, 1, t->scale);
     }
+}
+
+/* Strip number `strip` of a part (rows i.. of A, `left` rows to the part's end) where it lies, or converted into `room`, which
+ * is kept from an even strip to the odd one after it. */
+static void load_strip(const plan *q, const product_term *t, int64_t batch, int64_t i, int64_t strip, int64_t left,
+                       int64_t k0, int64_t k, char *room, multiply_run *run) {
+    const product_side *a = &t->a;
+    const int64_t steps = steps_of(t->step, k), deep = t->step == BF16 ? 2 : 1, row = steps * deep;
+    const char *from = a->w ? NULL : element_at(a->data, a->type, batch * a->batch + i * a->outer + k0 * a->deep);
+    *run = (multiply_run){.a = room, .row = row, .next = deep, .steps = steps, .type = t->step};
+    if (!a->w && a->deep == 1 && a->type == t->step && t->scale == 1 && k == row)
+        run->a = from, run->row = a->outer;
+    else if (!a->w && a->outer == 1 && t->scale == 1) {
+        if (strip % 2 == 0) q->f->pack_strips(room, t->step, from, a->type, a->deep, k, least(left, 2 * q->f->strip));
+        run->a = room + strip % 2 * steps * q->f->strip * STEP_BYTES;
+        run->row = deep, run->next = deep * q->f->strip;
+    } else
+        convert_strip(q, t, i, least(left, q->f->strip), from, k0, k, row, room);
 }
 
 /* ---- parts ---- */
@@ -212,38 +222,44 @@ int64_t product_scratch_bytes(const multiply_functions *f) {
 typedef struct {
     int64_t batch, i0, rows, j0, columns;
     multiply_target to;
-    char *panels, *strips;
-    void *tile;
+    char *panels, *strips, *tile;
     float *sums; /* of element (i0, j0) */
 } part;
 
-/* One pass of a part: packs the panels, runs the strips; `keep`: the sums have a row each (else one strip serves all). */
+/* Rows whose sums are finished together. */
+static int64_t group_of(const plan *q) {
+    return q->p->to.col == 1 ? q->f->strip : GROUP;
+}
+
+/* One pass of a part: packs the panels, runs the strips. keep: every row has its own sums, else one group of rows. */
 static void run_pass(const plan *q, const part *r, const pass *s, int add, int keep, int finish) {
-    const product *p = q->p;
+    const product_term *terms = &q->p->terms[s->term];
     const int runs = 1 + s->joined;
+    const int64_t strip = q->f->strip, group = group_of(q);
     const char *panels[MULTIPLY_RUNS];
     char *next = r->panels;
     for (int u = 0; u < runs; u++) {
-        const product_term *t = &p->terms[s->term + u];
         panels[u] = next;
-        next += pack_term(q, t, r->batch, u ? 0 : s->first, u ? t->k : s->k, r->j0, r->columns, next, r->tile);
+        next += pack_term(q, &terms[u], r->batch, u ? 0 : s->first, u ? terms[u].k : s->k, r->j0, r->columns, next,
+                          r->tile);
     }
-    for (int64_t i = 0; i < r->rows; i += q->f->strip) {
-        const int64_t rows = least(q->f->strip, r->rows - i);
-        float *const sums = r->sums + (keep ? i * q->sums_row : 0);
+    for (int64_t i = 0; i < r->rows; i += strip) {
+        float *const sums = r->sums + (keep ? i : i % group) * q->sums_row;
         multiply_run run[MULTIPLY_RUNS];
         char *room = r->strips;
-        for (int u = 0; u < runs; room += strip_bytes(q->f, u), u++) {
-            const product_term *t = &p->terms[s->term + u];
-            load_strip(q, t, r->batch, r->i0 + i, rows, i / q->f->strip, r->rows - i, u ? 0 : s->first, u ? t->k : s->k,
-                       room, &run[u]);
-        }
+        for (int u = 0; u < runs; room += strip_bytes(q->f, u), u++)
+            load_strip(q, &terms[u], r->batch, r->i0 + i, i / strip, r->rows - i, u ? 0 : s->first,
+                       u ? terms[u].k : s->k, room, &run[u]);
         for (int64_t j = 0; j < r->columns; j += q->f->panel) {
             for (int u = 0; u < runs; u++)
                 run[u].b = panels[u] + j * run[u].steps * STEP_BYTES;
-            q->f->multiply(run, runs, rows, least(q->f->panel, r->columns - j), sums + j, q->sums_row, add);
+            q->f->multiply(run, runs, least(strip, r->rows - i), least(q->f->panel, r->columns - j), sums + j,
+                           q->sums_row, add);
         }
-        if (finish) q->f->finish(sums, q->sums_row, rows, r->columns, &r->to, r->i0 + i, r->j0);
+        const int64_t from = i / group * group, end = least(i + strip, r->rows);
+        if (finish && (end == r->rows || end % group == 0))
+            q->f->finish(r->sums + (keep ? from : 0) * q->sums_row, q->sums_row, end - from, r->columns, &r->to,
+                         r->i0 + from, r->j0);
     }
 }
 
@@ -272,8 +288,8 @@ static void join_part(void *context, int number, int member) {
     (void)member;
     const plan *q = context;
     const product *p = q->p;
-    const int64_t strips = parts_of(p->m, q->f->strip), batch = number / strips, i = number % strips * q->f->strip;
-    const int64_t rows = least(q->f->strip, p->m - i), size = p->m * q->sums_row;
+    const int64_t groups = parts_of(p->m, GROUP), batch = number / groups, i = number % groups * GROUP;
+    const int64_t rows = least(GROUP, p->m - i), size = p->m * q->sums_row;
     float *sums = q->sums + batch * q->slices * size + i * q->sums_row;
     for (int64_t slice = 1; slice < q->slices; slice++)
         q->c->f->add(sums, sums + slice * size, F32, rows * q->sums_row);
@@ -284,8 +300,9 @@ static void join_part(void *context, int number, int member) {
 
 /* No k: the target becomes its bias. */
 static void empty_product(cpu *c, const product *p) {
-    float zeros[3 * 16] = {0};
     const multiply_functions *f = &c->f->multiply;
+    float *const zeros = cpu_scratch(c, 0);
+    memset(zeros, 0, (size_t)f->panel * sizeof *zeros);
     for (int64_t batch = 0; batch < p->batch; batch++) {
         multiply_target to = p->to;
         to.data = (char *)p->to.data + batch * p->to_batch * dtype_bytes(p->to.type);
@@ -293,6 +310,28 @@ static void empty_product(cpu *c, const product *p) {
             for (int64_t j = 0; j < p->n; j += f->panel)
                 f->finish(zeros, f->panel, 1, least(f->panel, p->n - j), &to, i, j);
     }
+}
+
+/* Is the product better done as targetᵀ = Bᵀ·Aᵀ? Then the short side is packed and the long one read where it lies: with few
+ * rows and a B whose k lie side by side, or when n would leave most of a vector empty. */
+static int is_better_turned(const cpu *c, const product *p) {
+    const product_side *a = &p->terms[0].a, *b = &p->terms[0].b;
+    for (int t = 0; t < p->count; t++)
+        if (p->terms[t].b.w && p->terms[t].b.deep != 1) return 0;
+    if (p->n < c->f->multiply.lanes / 2 && p->m >= c->f->multiply.lanes) return 1;
+    return p->m <= TURN_ROWS && p->n >= 4 * p->m && b->deep == 1 && a->deep == 1 &&
+           (b->w || b->type == p->terms[0].step);
+}
+
+static void turn(product *p) {
+    for (int t = 0; t < p->count; t++) {
+        const product_side a = p->terms[t].a;
+        p->terms[t].a = p->terms[t].b, p->terms[t].b = a;
+    }
+    const int64_t m = p->m, row = p->to.row;
+    p->m = p->n, p->n = m;
+    p->to.row = p->to.col, p->to.col = row;
+    p->to.bias_down = !p->to.bias_down;
 }
 
 void product_run(cpu *c, const product *given) {
@@ -305,9 +344,10 @@ void product_run(cpu *c, const product *given) {
         empty_product(c, &p);
         return;
     }
+    if (is_better_turned(c, &p)) turn(&p);
     plan q = plan_of(c, &p);
     q.sums_row = parts_of(q.slices > 1 ? p.n : q.columns, q.f->lanes) * q.f->lanes;
     if (q.slices > 1) q.sums = cpu_shared(c, p.batch * q.slices * p.m * q.sums_row * (int64_t)sizeof(float));
     team_run(c->threads, (int)(parts(&q) * q.slices), run_part, &q);
-    if (q.slices > 1) team_run(c->threads, (int)(p.batch * parts_of(p.m, q.f->strip)), join_part, &q);
+    if (q.slices > 1) team_run(c->threads, (int)(p.batch * parts_of(p.m, GROUP)), join_part, &q);
 }

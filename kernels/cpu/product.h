@@ -4,25 +4,28 @@
  *
  * It is cut into parts of rows x columns (x slices of k where those are few) by its sizes alone. A part packs a panel of B
  * (decoding quantized weights on the way), keeps it in the second cache and runs strips of A over it; terms of little k
- * (low-rank updates) join the last pass over the sums, so they cost no pass of their own. */
+ * (low-rank updates) join the last pass over the sums, so they cost no pass of their own. Where packing B would cost more than
+ * it brings, the product is turned: targetᵀ = Bᵀ·Aᵀ. */
 #ifndef GRAFT_CPU_PRODUCT_H
 #define GRAFT_CPU_PRODUCT_H
 #include "kernels/cpu/cpu.h"
 
 enum { PRODUCT_TERMS = 32 };
 
+/* One side of a term: element p of its row i (A) or of its column j (B) is data[i·outer + p·deep + batch·batch_stride]. */
+typedef struct {
+    const void *data;
+    dtype type;
+    int64_t outer, deep, batch;
+    const weight
+        *w; /* not NULL: a quantized weight, decoded tile by tile; outer and deep (in, 1) or (1, in), as if plain */
+} product_side;
+
 typedef struct {
     int64_t k;
-    dtype step; /* F32, or BF16 where multiply.bf16: what both operands become                                      */
-    const void *a; /* element (i, p) at i·a_row + p·a_col + batch·a_batch */
-    dtype a_type;
-    int64_t a_row, a_col, a_batch;
-    float a_scale; /* of A's elements as they are loaded; F32 steps only, else 1 */
-    const void *b; /* element (p, j) at p·b_row + j·b_col + batch·b_batch; NULL: w */
-    dtype b_type;
-    int64_t b_row, b_col, b_batch;
-    const weight *w; /* a quantized matrix decoded tile by tile: B = Wᵀ, or W where transposed = 0 */
-    int32_t transposed;
+    dtype step;  /* F32, or BF16 where multiply.bf16: what both sides become when they are multiplied */
+    float scale; /* of the term; F32 steps only, else 1                                               */
+    product_side a, b;
 } product_term;
 
 typedef struct {
@@ -34,6 +37,6 @@ typedef struct {
 } product;
 
 void product_run(cpu *c, const product *p);
-int64_t product_scratch_bytes(const multiply_functions *f); /* of one member, from scratch_of */
+int64_t product_scratch_bytes(const multiply_functions *f); /* of one member */
 
 #endif

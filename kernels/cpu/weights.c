@@ -15,30 +15,27 @@ static dtype weight_step(const cpu *c, const weight *w, dtype activation) {
 /* x (rows, k)·B for the weight: B = Wᵀ, or W. */
 static product_term weight_term(const cpu *c, const weight *w, int transposed, const void *x, dtype x_type) {
     const int64_t k = transposed ? w->in : w->out;
-    product_term t = {
-        .k = k, .step = weight_step(c, w, x_type), .a = x, .a_type = x_type, .a_row = k, .a_col = 1, .a_scale = 1};
-    t.w = w, t.transposed = transposed;
-    if (w->layout == WEIGHT_PLAIN) {
-        t.b = w->data, t.b_type = w->type;
-        t.b_row = transposed ? 1 : w->in, t.b_col = transposed ? w->in : 1;
-    }
+    product_term t = {.k = k, .step = weight_step(c, w, x_type), .scale = 1};
+    t.a = (product_side){.data = x, .type = x_type, .outer = k, .deep = 1};
+    t.b = (product_side){.type = w->type, .outer = transposed ? w->in : 1, .deep = transposed ? 1 : w->in};
+    if (w->layout == WEIGHT_PLAIN)
+        t.b.data = w->data;
+    else
+        t.b.w = w;
     return t;
 }
 
-/* scale·a·b in F32 steps, a (rows, k) dense, b by its strides. */
-static product_term plain_term(int64_t k, const void *a, dtype a_type, double scale, const void *b, dtype b_type,
-                               int64_t b_row, int64_t b_col) {
-    return (product_term){.k = k,
-                          .step = F32,
-                          .a = a,
-                          .a_type = a_type,
-                          .a_row = k,
-                          .a_col = 1,
-                          .a_scale = (float)scale,
-                          .b = b,
-                          .b_type = b_type,
-                          .b_row = b_row,
-                          .b_col = b_col};
+/* scale·a·b in F32 steps. */
+static product_term plain_term(int64_t k, double scale, product_side a, product_side b) {
+    return (product_term){.k = k, .step = F32, .scale = (float)scale, .a = a, .b = b};
+}
+
+/* A (rows, k) dense: its rows are the outer ones, or its columns. */
+static product_side rows_of(const void *data, dtype type, int64_t k) {
+    return (product_side){.data = data, .type = type, .outer = k, .deep = 1};
+}
+static product_side columns_of(const void *data, dtype type, int64_t columns) {
+    return (product_side){.data = data, .type = type, .outer = 1, .deep = columns};
 }
 
 /* to[i·row + j·col] [+]= alpha·term, f32, m x n. */
@@ -57,7 +54,7 @@ static void add_term(cpu *c, product *p, product_term t) {
         p->count = 0;
         p->to.alpha = 1, p->to.bias = NULL, p->to.accumulate = 1;
     }
-    t.a_scale /= p->to.alpha;
+    t.scale /= p->to.alpha;
     p->terms[p->count++] = t;
 }
 
@@ -78,14 +75,15 @@ void cpu_weight_forward(kernels *k, const weight *w, const void *bias, const voi
     cpu *const c = k->state;
     for (int32_t i = 0; i < count; i++) {
         const lowrank_term *t = &terms[i];
-        const product_term xa = plain_term(w->in, t->x ? t->x : x, x_type, 1, t->a, t->type, 1, w->in);
+        const product_term xa =
+            plain_term(w->in, 1, rows_of(t->x ? t->x : x, x_type, w->in), rows_of(t->a, t->type, w->in));
         run_term(c, rows, t->rank, &xa, t->h, t->rank, 1, 1, 0);
     }
     product p = layer_product(c, w, 1, x, x_type, rows, alpha);
     p.to.data = y, p.to.type = y_type, p.to.accumulate = accumulate, p.to.bias = bias;
     for (int32_t i = 0; i < count; i++) {
         const lowrank_term *t = &terms[i];
-        add_term(c, &p, plain_term(t->rank, t->h, F32, t->s, t->b, t->type, 1, t->rank));
+        add_term(c, &p, plain_term(t->rank, t->s, rows_of(t->h, F32, t->rank), rows_of(t->b, t->type, t->rank)));
     }
     product_run(c, &p);
 }
@@ -93,17 +91,14 @@ void cpu_weight_forward(kernels *k, const weight *w, const void *bias, const voi
 /* dh = s·dy·B;  dB += s·dyᵀ·h;  dA += dhᵀ·x. The gradients are made with their short side as rows. */
 static void term_backward(cpu *c, const weight *w, const lowrank_term *t, const void *dy, dtype dy_type, const void *x,
                           dtype x_type, int64_t rows) {
-    const product_term dyb = plain_term(w->out, dy, dy_type, 1, t->b, t->type, t->rank, 1);
-    run_term(c, rows, t->rank, &dyb, t->dh, t->rank, 1, t->s, 0);
-    product_term sum = {.k = rows, .step = F32, .a_type = F32, .a_row = 1, .a_col = t->rank, .a_scale = 1, .b_col = 1};
-    if (t->db) {
-        sum.a = t->h, sum.b = dy, sum.b_type = dy_type, sum.b_row = w->out;
-        run_term(c, t->rank, w->out, &sum, t->db, 1, t->rank, t->s, 1);
-    }
-    if (t->da) {
-        sum.a = t->dh, sum.b = t->x ? t->x : x, sum.b_type = x_type, sum.b_row = w->in;
-        run_term(c, t->rank, w->in, &sum, t->da, w->in, 1, 1, 1);
-    }
+    const int64_t rank = t->rank;
+    const product_term dyb = plain_term(w->out, 1, rows_of(dy, dy_type, w->out), columns_of(t->b, t->type, rank));
+    run_term(c, rows, rank, &dyb, t->dh, rank, 1, t->s, 0);
+    const product_term hdy = plain_term(rows, 1, columns_of(t->h, F32, rank), columns_of(dy, dy_type, w->out));
+    if (t->db) run_term(c, rank, w->out, &hdy, t->db, 1, rank, t->s, 1);
+    const product_term dhx =
+        plain_term(rows, 1, columns_of(t->dh, F32, rank), columns_of(t->x ? t->x : x, x_type, w->in));
+    if (t->da) run_term(c, rank, w->in, &dhx, t->da, w->in, 1, 1, 1);
 }
 
 void cpu_weight_input_grad(kernels *k, const weight *w, const void *dy, dtype dy_type, void *dx, dtype dx_type,
@@ -115,8 +110,10 @@ void cpu_weight_input_grad(kernels *k, const weight *w, const void *dy, dtype dy
     if (!dx) return;
     product p = layer_product(c, w, 0, dy, dy_type, rows, alpha);
     p.to.data = dx, p.to.type = dx_type, p.to.accumulate = accumulate;
-    for (int32_t i = 0; i < count; i++)
-        if (!terms[i].x)
-            add_term(c, &p, plain_term(terms[i].rank, terms[i].dh, F32, 1, terms[i].a, terms[i].type, w->in, 1));
+    for (int32_t i = 0; i < count; i++) {
+        const lowrank_term *t = &terms[i];
+        if (!t->x)
+            add_term(c, &p, plain_term(t->rank, 1, rows_of(t->dh, F32, t->rank), columns_of(t->a, t->type, w->in)));
+    }
     product_run(c, &p);
 }

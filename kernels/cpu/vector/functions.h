@@ -21,15 +21,22 @@ typedef struct {
     dtype type;
 } multiply_run;
 
-/* What a finished piece of a product becomes: to[i·row + j·col] [+]= alpha·c[i,j] + bias[j]. */
+/* What a finished piece of a product becomes: to[i·row + j·col] [+]= alpha·c[i,j] + bias. */
 typedef struct {
     void *data;
     dtype type; /* F32 BF16 F16 */
     int64_t row, col;
     float alpha;
-    const float *bias; /* NULL: none */
-    int32_t accumulate;
+    const float *bias; /* of each column, or of each row where bias_down; NULL: none */
+    int32_t accumulate, bias_down;
 } multiply_target;
+
+/* A (k, n) matrix whose element (p, j) is data[p·down + j·along]. */
+typedef struct {
+    const void *data;
+    dtype type; /* F32 BF16 F16 */
+    int64_t down, along;
+} pack_source;
 
 typedef struct {
     int strip, panel, lanes; /* rows at a time; columns of a panel (whole vectors); columns of a vector              */
@@ -38,16 +45,17 @@ typedef struct {
     /* c (rows, columns) [+]= Σ runs, rows <= strip, columns <= panel rounded up to whole vectors; all of c is written. */
     void (*multiply)(const multiply_run *runs, int count, int64_t rows, int64_t columns, float *c, int64_t c_row,
                      int add);
-    /* Panel of a (k, n) matrix whose element (p, j) is from[p·down + j·along] as `type`; columns up to whole vectors and an
-     * odd k up to pairs are filled with 0. from_type F32 BF16 F16; to F32 or BF16. */
-    void (*pack)(void *panel, dtype type, const void *from, dtype from_type, int64_t down, int64_t along, int64_t k,
+    /* Panels of n columns: that of columns j.. begins at word j·steps, and has `steps` steps of its width (whole vectors), of
+     * which this call writes those from first_step on. Columns up to whole vectors and an odd k up to pairs become 0.
+     * type F32 or BF16. */
+    void (*pack)(void *panels, dtype type, int64_t steps, int64_t first_step, const pack_source *from, int64_t k,
                  int64_t n);
     /* Strips of A: `rows` rows in groups of `strip`, each [step][strip] elements or pairs, for an A whose rows lie side by
      * side (element (i, p) is from[i + p·down]). */
     void (*pack_strips)(void *strips, dtype type, const void *from, dtype from_type, int64_t down, int64_t k,
                         int64_t rows);
     void (*finish)(const float *c, int64_t c_row, int64_t rows, int64_t columns, const multiply_target *to, int64_t i,
-                   int64_t j); /* c's corner is element (i, j) of the target */
+                   int64_t j); /* c's corner is element (i, j) of the target; columns up to whole vectors can be read */
 } multiply_functions;
 
 /* A tile of attention scores, rows x n, row-major with `row` floats a row; element (r, j) counts where from[r] <= j < to[r]. */

@@ -4,7 +4,7 @@
 #include "kernels/cpu/vector/table.h"
 #include "kernels/cpu/vector/vector.h"
 
-enum { STRIP = LANES / 2, COLUMNS = 3 /* vectors */ };
+enum { STRIP = LANES / 2, COLUMNS = PANEL / LANES /* vectors */ };
 
 #if defined(__AVX512BF16__)
 INLINE floats dot_pairs(floats sum, const uint16_t *a, floats b) {
@@ -73,7 +73,8 @@ SIZES(4)
 #if defined(__AVX512F__)
 SIZES(5)
 SIZES(6)
-SIZES(7) SIZES(8)
+SIZES(7)
+SIZES(8)
 #endif
 
     typedef void multiply_size(const multiply_run *runs, int count, float *c, int64_t c_row, int add);

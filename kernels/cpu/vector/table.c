@@ -5,7 +5,7 @@ const vector_functions NAME(vector_functions) = {
     .multiply =
         {
                    .strip = LANES / 2,
-                   .panel = 3 * LANES,
+                   .panel = PANEL,
                    .lanes = LANES,
 #if defined(__AVX512BF16__)
                    .bf16 = 1,

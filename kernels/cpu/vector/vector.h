@@ -26,6 +26,8 @@ enum { LANES = 16 };
 enum { LANES = 8 };
 #endif
 
+enum { PANEL = 3 * LANES /* columns of packed B that one strip of A meets at a time */ };
+
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
