@@ -143,6 +143,7 @@ void adapt_quantize(graft_call *g, const char *from, const char *to) {
     int64_t count, count_to;
     if (c->err->code) return;
     void *source = host_slot(c, from, 0, &count), *target = host_slot(c, to, 1, &count_to);
+    c->a->techniques[c->i->spec].quantizes = 1;
     if (c->err->code || c->checking) return;
     if (count != count_to || count != c->i->site.out * c->i->site.in) {
         fail_here(c, "quantize", "both slots must have the shape of W");
