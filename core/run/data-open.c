@@ -1,9 +1,13 @@
 /* data-open — which source. */
 #include "run/data-open.h"
 #include "run/data-text.h"
+#include "run/doctor.h"
 #include <string.h>
 
 int data_open(const recipe *r, const session *s, data_source **out, graft_error *err) {
     if (strcmp(r->data.loader, "tensors") == 0) return data_tensors_open(r->data.path, out, err);
-    return data_text_open(r, model_folder(s->model), out, err);
+    if (data_text_open(r, model_folder(s->model), out, err) || doctor_check(r, *out, err) == GRAFT_OK) return err->code;
+    (*out)->close(*out);
+    *out = NULL;
+    return err->code;
 }

@@ -5,7 +5,8 @@
 #include "run/recipe.h"
 #include "run/session.h"
 
-/* [data] loader = tensors: run/data.h; any other loader: texts through the tokenizer of the session's model. */
+/* [data] loader = tensors: run/data.h; any other loader: texts through the tokenizer of the session's model; what
+ * can only fail is refused (run/doctor.h). */
 int data_open(const recipe *r, const session *s, data_source **out, graft_error *err);
 
 #endif

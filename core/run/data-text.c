@@ -330,7 +330,7 @@ static void tell(const text_source *t) {
     log_info("%s", text.text);
     strbuf_free(&text);
     if (t->train_counts.chats)
-        log_info("data: %lld conversations in the template of %s%s", (long long)t->train_counts.chats,
+        log_info("data: %lld conversations written with %s%s", (long long)t->train_counts.chats,
                  chat_origin(t->chat), chat_marks_answers(t->chat) ? ", which marks what is learned" : "");
     if (t->train_counts.fell_back)
         log_info(
@@ -352,6 +352,7 @@ void data_text_look(const data_source *s, data_text_view *out) {
                             .words = t->words,
                             .ends = &t->rules.ends,
                             .chat_origin = t->chat ? chat_origin(t->chat) : NULL,
+                            .chat_source = t->chat ? chat_source(t->chat) : NULL,
                             .by_tags = t->chat && chat_marks_answers(t->chat)};
 }
 

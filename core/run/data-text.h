@@ -26,6 +26,7 @@ typedef struct {
     const tokenizer *words;
     const text_ends *ends;
     const char *chat_origin; /* where the chat template comes from, NULL: there is none          */
+    const char *chat_source; /* chat_source() of it */
     int32_t by_tags;         /* 1: it says itself what answers are ({% generation %})            */
 } data_text_view;
 void data_text_look(const data_source *s, data_text_view *out);

@@ -19,7 +19,7 @@ Test(loaders, jsonl_takes_other_names) {
     kit_expect_records("jsonl", "prompt=question; completion=answer.text", path, "P(q)C(a)");
     kit_expect_records(
         "jsonl", "", path,
-        "! a.jsonl:1: no known fields: a record has prompt and completion, instruction and output, or text; "
+        "! a.jsonl:1: no known fields: a record has prompt and completion, instruction and output, messages, or text; "
         "give other names in [data], as in `prompt = question`; it has question, answer");
 }
 

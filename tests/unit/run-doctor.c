@@ -1,0 +1,121 @@
+/* The label doctor: what it counts, what it refuses, and how a person overrides it. The model of the quickstart has a token a byte
+ * and ends texts with <|endoftext|>. */
+#include "base/file.h"
+#include "run/doctor.h"
+#include "text-kit.h"
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL SOURCE_DIR "/examples/quickstart/model"
+#define CHAT(question, answer)                                                                                         \
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"" question                                                    \
+    "\"}, {\"role\": \"assistant\", \"content\": \"" answer "\"}]}\n"
+
+TestSuite(doctor, .init = kit_begin, .fini = kit_end);
+
+typedef struct {
+    registry *plugins;
+    recipe *recipe;
+    data_source *data;
+    graft_error err;
+} opened;
+
+static opened open_data(const char *records, const char *settings) {
+    opened o = {.plugins = registry_create()};
+    char *const ini = mem_format("[data]\npath = %s\n%s\n", kit_file("a.jsonl", records, -1), settings);
+    recipe_load(o.plugins, kit_file("run.ini", ini, -1), NULL, 0, 0, &o.recipe, NULL, &o.err);
+    if (o.recipe) data_text_open(o.recipe, MODEL, &o.data, &o.err);
+    free(ini);
+    return o;
+}
+
+static void close_data(opened *o) {
+    if (o->data) o->data->close(o->data);
+    recipe_free(o->recipe);
+    registry_free(o->plugins);
+}
+
+static int64_t count_of(const json_t *report, const char *key) {
+    return json_integer_value(json_object_get(json_object_get(report, "train"), key));
+}
+
+/* The message of the check, "" when all is well. */
+static void expect_check(const char *records, const char *settings, const char *part) {
+    opened o = open_data(records, settings);
+    graft_error err = {0};
+    cr_assert_not_null(o.data, "%s", o.err.text);
+    doctor_check(o.recipe, o.data, &err);
+    if (*part)
+        cr_expect(err.code == GRAFT_USAGE && strstr(err.text, part), "%s", err.text);
+    else
+        cr_expect(!err.code, "%s", err.text);
+    close_data(&o);
+}
+
+Test(doctor, counts_what_is_learned_cut_dropped_and_doubled) {
+    opened o = open_data(CHAT("a", "bcd") CHAT("a", "bcd")
+                             CHAT("a", "") "{\"text\": \"\"}\n"
+                                           "{\"messages\": [{\"role\": \"user\", \"content\": \"alone\"}]}\n"
+                                           "{\"messages\": 3}\n",
+                         "chat_template = plain\non_error = skip\n");
+    graft_error err = {0};
+    json_t *report = NULL;
+    cr_assert_not_null(o.data, "%s", o.err.text);
+    cr_assert_eq(doctor_json(o.recipe, o.data, 1, &report, &err), 0, "%s", err.text);
+    cr_expect_eq(count_of(report, "records"), 6);
+    cr_expect_eq(count_of(report, "used"), 3);
+    cr_expect_eq(count_of(report, "duplicates"), 1);
+    cr_expect_eq(count_of(report, "learn_end"), 3);
+    cr_expect_eq(count_of(report, "supervised"), 5 + 5 + 2, "a space, the answer, the end");
+    const json_t *const dropped = json_object_get(json_object_get(report, "train"), "dropped");
+    cr_expect_eq(json_integer_value(json_object_get(dropped, "no_target")), 1);
+    cr_expect_eq(json_integer_value(json_object_get(dropped, "empty")), 1);
+    cr_expect_eq(json_integer_value(json_object_get(dropped, "damaged")), 1);
+    const json_t *const sample = json_array_get(json_object_get(report, "samples"), 0);
+    cr_expect_str_eq(json_string_value(json_object_get(sample, "text")), "User: a\nAssistant: bcd<|endoftext|>\n");
+    cr_expect_str_eq(json_string_value(json_object_get(sample, "mask")), "000000000000000000111110");
+    json_decref(report);
+    close_data(&o);
+}
+
+Test(doctor, refuses_conversations_that_never_teach_an_end) {
+    expect_check(CHAT("a", "bcd"), "chat_template = plain\n", "");
+    expect_check(CHAT("a", "bcdefgh"), "chat_template = plain\nmax_length = 20\n", "[data] allow = no_eos");
+    expect_check(CHAT("a", "bcdefgh"), "chat_template = plain\nmax_length = 20\nallow = no_eos\n", "");
+    expect_check(CHAT("a", "b"), "chat_template = {{ messages[0].content }}: {{ messages[1].content }}.\n",
+                 "(<|endoftext|>)");
+    expect_check(CHAT("a", "bcd"), "chat_template = plain\nallow = no_oes\n",
+                 "\"no_oes\" is none of no_eos, doubled_bos");
+}
+
+Test(doctor, refuses_two_begin_tokens) {
+    const char *const twice =
+        "chat_template = {{ bos_token }}{{ bos_token }}{{ messages[1].content }}{{ eos_token }}\n";
+    char *const allowed = mem_format("%sallow = doubled_bos\n", twice);
+    expect_check(CHAT("a", "b"), twice, "1 of 1 conversations begin with two BOS tokens");
+    expect_check(CHAT("a", "b"), allowed, "");
+    free(allowed);
+}
+
+Test(doctor, a_conversation_without_any_template_is_refused_with_its_line) {
+    opened o = open_data(CHAT("a", "b"), "");
+    cr_expect_null(o.data);
+    cr_expect(strstr(o.err.text, "a.jsonl:1: a record of messages needs a chat template"), "%s", o.err.text);
+    close_data(&o);
+}
+
+Test(doctor, what_a_file_says_commands_no_terminal) {
+    opened o = open_data(CHAT("\\u001b[2J", "b"), "chat_template = plain\n");
+    graft_error err = {0};
+    char *text = NULL;
+    size_t size = 0;
+    FILE *const to = open_memstream(&text, &size);
+    cr_assert_not_null(o.data, "%s", o.err.text);
+    doctor_print(o.recipe, o.data, 1, 0, to, &err);
+    fclose(to);
+    cr_expect(strstr(text, "User: \\x1b[2J\nAssistant:[[ b<|endoftext|>]]"), "%s", text);
+    free(text);
+    close_data(&o);
+}
