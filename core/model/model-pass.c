@@ -27,22 +27,22 @@ static void backward(pass *p) {
     if (lowest < 0) embed_backward(p, w->dx);
 }
 
-int pass_logprobs(workspace *w, const model_rows *rows, double *logp, graft_error *err) {
-    pass p;
-    if (pass_begin(w, rows, &p, err) || pass_targets(&p, rows, err)) return err->code;
-    head_forward(&p, forward(&p, NULL, NULL));
-    download_as(p.k, logp, F64, w->logp, p.k->real, w->target.count);
-    return GRAFT_OK;
-}
-
-int model_logprobs(workspace *w, const model_rows *rows, float *logp, graft_error *err) {
+static int logprobs(workspace *w, const model_rows *rows, void *to, dtype type, graft_error *err) {
     graft_error own = {0};
     err = err ? err : &own;
     pass p;
     if (pass_begin(w, rows, &p, err) || pass_targets(&p, rows, err)) return err->code;
     head_forward(&p, forward(&p, NULL, NULL));
-    if (logp) download_as(p.k, logp, F32, w->logp, p.k->real, w->target.count);
+    if (to) download_as(p.k, to, type, w->logp, p.k->real, w->target.count);
     return GRAFT_OK;
+}
+
+int pass_logprobs(workspace *w, const model_rows *rows, double *logp, graft_error *err) {
+    return logprobs(w, rows, logp, F64, err);
+}
+
+int model_logprobs(workspace *w, const model_rows *rows, float *logp, graft_error *err) {
+    return logprobs(w, rows, logp, F32, err);
 }
 
 /* Targets behind a virtual row have no counterpart without adapters: their reference is 0. */

@@ -46,7 +46,8 @@ int model_save(model *m, const char *folder, dtype type, int64_t shard_bytes, gr
 /* The same with other numbers for some tensors (merging): `rows` fills rows first .. first + count - 1 of `tensor`, (out, in),
  * f32, and sets *given, or leaves the tensor as it is. Asked tensor by tensor, the rows in order. */
 typedef struct {
-    int (*rows)(void *context, int32_t tensor, int64_t first, int64_t count, float *to, int32_t *given, graft_error *err);
+    int (*rows)(void *context, int32_t tensor, int64_t first, int64_t count, float *to, int32_t *given,
+                graft_error *err);
     void *context;
 } model_rewrite;
 int model_save_rewritten(model *m, const char *folder, dtype type, int64_t shard_bytes, const model_rewrite *other,
@@ -64,10 +65,12 @@ typedef struct {
     const int32_t *targets; /* (rows) the id each row should predict, already shifted; -1 = none             */
     const float *weights;   /* (rows) weight of each target; NULL = 1                                        */
     const int64_t *row_key; /* (rows) for dropout, see adapt_pass; NULL when not training                    */
-    const int32_t *first;   /* (documents) the id the last virtual embedding row of a document should predict (its first
-                                 token), -1 = none; NULL = none. Only looked at when an adapter has such rows    */
-    int64_t longest;        /* rotary tables that depend on the length (dynamic, longrope) are chosen for a document's
-                                 own length, or for this one when it is longer (a padded batch); 0 = its own     */
+    /* (documents) the id that the last virtual embedding row of a document should predict, its first token; -1 = none,
+     * NULL = none. Only looked at when an adapter has such rows. */
+    const int32_t *first;
+    /* Rotary tables that depend on the length (dynamic, longrope) are chosen for a document's own length, or for this
+     * number of positions when it is larger (a padded batch); 0 = its own. */
+    int64_t longest;
 } model_rows;
 
 /* ---- workspace: the memory of passes, laid out once for at most `rows` rows ---- */
@@ -88,8 +91,8 @@ typedef struct workspace workspace;
 /* Bytes a load and a workspace would take; allocates nothing. */
 void model_plan(model *m, const kernels *device, dtype activation, const adapt *a, const quantize *q,
                 const workspace_config *c, model_bytes *out);
-int workspace_create(model *m, adapt *a, const workspace_config *c, workspace **out,
-                     graft_error *err); /* after model_load */
+/* After model_load. *out owned by the caller, freed before the model. */
+int workspace_create(model *m, adapt *a, const workspace_config *c, workspace **out, graft_error *err);
 void workspace_free(workspace *w);
 
 /* ---- passes ---- */
@@ -116,13 +119,14 @@ int model_hidden(workspace *w, const model_rows *rows, float *hidden, graft_erro
 
 /* ---- generation ---- */
 typedef struct kv_cache kv_cache;
-/* `capacity` tokens of one sequence; sliding layers may hold less. Virtual keys and embeddings of adapters are included. */
+/* For `capacity` tokens of one sequence; layers with a window hold less. Virtual rows of adapters come on top. The cache is
+ * freed before its workspace, which no other call may use between two appends of one sequence's pieces. */
 int cache_create(workspace *w, int64_t capacity, kv_cache **out, graft_error *err);
 void cache_free(kv_cache *c);
 void cache_clear(kv_cache *c);
 int64_t cache_length(const kv_cache *c);
 int64_t cache_vocab(const kv_cache *c);
-/* Appends `count` tokens (at most the workspace's rows at once) and gives the logits behind the last one, host f32 (vocab). */
+/* Appends `count` tokens, in passes of the workspace's rows, and gives the logits behind the last one, host f32 (vocab). */
 int cache_append(kv_cache *c, const int32_t *ids, int64_t count, float *logits, graft_error *err);
 
 #endif

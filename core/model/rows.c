@@ -104,7 +104,7 @@ int pass_begin(workspace *w, const model_rows *rows, pass *p, graft_error *err) 
     const int64_t shift = p->virtual_kv + p->virtual_embed;
     for (int64_t d = 0; d < rows->documents; d++) {
         const int64_t first = w->first[d] = p->rows;
-        int64_t length = rows->longest;
+        int64_t length = rows->longest > 0 ? rows->longest + shift : 0;
         add_virtual(p, rows->row_key && rows->start[d] < rows->rows ? rows->row_key[rows->start[d]] : 0);
         for (int64_t i = rows->start[d]; i < rows->start[d + 1]; i++) {
             if (check_id(w->m, i, rows->ids[i], err) || check_position(w->m, rows->positions[i] + shift, err))

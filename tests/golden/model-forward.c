@@ -98,3 +98,35 @@ Test(model_forward, every_case_agrees_on_memory_that_only_kernels_may_touch) {
 Test(model_forward, every_case_agrees_on_the_fast_kernels) {
     check_all("cpu", F32, "loss");
 }
+
+/* A rounding of bf16 moves a logit of size 8 by 2^-6; the mean of the tokens' losses moves less than one of them. */
+static void check_narrow(const char *device) {
+    char **folders = case_folders();
+    for (char **f = folders; *f; f++) {
+        graft_error err = {0};
+        model_case c;
+        case_open(&c, *f);
+        const workspace_config config = {.rows = c.rows, .documents = c.documents};
+        loaded l = model_loaded(*f, device, BF16, TRAIN_ALL, config);
+        float *logp = malloc((size_t)c.rows * sizeof *logp);
+        double sum = 0;
+        cr_assert_eq(model_logprobs(l.w, &c.in, logp, &err), 0, "%s: %s", c.name, err.text);
+        for (int64_t i = 0; i < c.targets; i++)
+            sum -= (double)logp[i];
+        cr_expect_float_eq(sum / (double)c.targets, case_number(&c, "loss"), 0x1p-6, "%s: loss %.6g", c.name,
+                           sum / (double)c.targets);
+        const double trained = train_once(l.w, &c.in, &mean_nll, (double)c.targets);
+        cr_expect_float_eq(trained, sum / (double)c.targets, 1e-6, "%s: the loss of a step is that of an evaluation",
+                           c.name);
+        free(logp);
+        loaded_close(&l);
+        case_close(&c);
+        free(*f);
+    }
+    free(folders);
+}
+
+Test(model_forward, narrow_activations_stay_near_the_reference) {
+    check_narrow("ref");
+    check_narrow("cpu");
+}
