@@ -146,7 +146,7 @@ Test(recipe, every_mistake_of_a_file_is_reported_in_one_go) {
                                "rank_pattern = q_proj\n"
                                "targets = a,,b\n"
                                "[optimizer]\n"
-                               "plugin = adamv\n"
+                               "plugin = adamww\n"
                                "betas = 1\n"
                                "lr = fast\n"
                                "[schedule]\n"
@@ -167,7 +167,7 @@ Test(recipe, every_mistake_of_a_file_is_reported_in_one_go) {
         ":11: [adapter] layers is no list of block numbers; write 0-11, 14",
         ":12: [adapter] rank_pattern has the form NAME:RANK, NAME:RANK with whole ranks from 1 to 65536",
         ":13: [adapter] targets has an empty element",
-        ":15: [optimizer] there is no optimizer 'adamv'; did you mean 'adamw'. Tried adamv.so in ",
+        ":15: [optimizer] there is no optimizer 'adamww'; did you mean 'adamw'. Tried adamww.so in ",
         ":17: [optimizer] lr = fast: a number from 0 to 1000 is wanted",
         ":20: [schedule] warmup_ratio stands beside warmup_steps; give one of them",
         ":22: [train] epochs is 0 and so is steps: nothing would be trained",
