@@ -11,11 +11,10 @@ enum {
     PANELS = 4,       /* panels of a part, at most                                                     */
     PANELS_GOOD = 2,  /* fewer read A too often from behind the second cache                           */
     PARTS_GOOD = 24,  /* parts that keep a few threads evenly busy ...                                 */
-    PARTS_LEAST = 12, /* ... and those worth worse parts                                               */
+    PARTS_LEAST = 8,  /* ... and those worth worse parts                                               */
     SMALL_K = 128,    /* a term of at most this k joins the last pass of the one before                */
     SLICES = 16,      /* of k, at most: their sums are kept apart and added in order                   */
     SLICE_PASSES = 4, /* of a slice, at least                                                          */
-    TURN_ROWS = 192,  /* so few rows of A do not pay for transposing B into panels                     */
     GROUP = 32,       /* rows a turned target is finished by: a cache line of it                       */
     DECODE_K = 256,   /* k of a quantized tile decoded at a time: it stays in the first cache          */
     DECODE_ROWS = 32,
@@ -90,6 +89,13 @@ static int64_t depth_of(const multiply_functions *f, const product_term *t) {
     return t->k <= depth + depth / 4 ? t->k : depth;
 }
 
+/* Panels a part should keep. Rows of a quantized W are decoded block by block: cut short, they cost more blocks. */
+static int64_t panels_good(const product *p) {
+    for (int t = 0; t < p->count; t++)
+        if (p->terms[t].b.w && p->terms[t].b.deep != 1) return PANELS;
+    return PANELS_GOOD;
+}
+
 /* Passes and parts, from the sizes of the product alone. */
 static plan plan_of(cpu *c, const product *p) {
     plan q = {.c = c, .p = p, .f = &c->f->multiply, .slices = 1};
@@ -99,7 +105,7 @@ static plan plan_of(cpu *c, const product *p) {
         q.passes += term_passes(&q, t);
     }
     cut(&q, least(q.passes > 1 ? ROWS_AGAIN : ROWS_ONCE, p->m), PANELS * q.f->panel);
-    while (parts(&q) < PARTS_GOOD && q.columns > PANELS_GOOD * q.f->panel)
+    while (parts(&q) < PARTS_GOOD && q.columns > panels_good(p) * q.f->panel)
         cut(&q, q.rows, q.columns - q.f->panel);
     while (parts(&q) < PARTS_GOOD && q.rows > ROWS_GOOD)
         cut(&q, q.rows / 2 > ROWS_GOOD ? q.rows / 2 : ROWS_GOOD, q.columns);
@@ -160,17 +166,14 @@ static int64_t pack_term(const plan *q, const product_term *t, int64_t batch, in
 /* ---- A ---- */
 
 /* The rows of a strip made into (rows, row) steps in `room`. */
-static void convert_strip(const plan *q, const product_term *t, int64_t i, int64_t rows, const char *from, int64_t k0,
-                          int64_t k, int64_t row, char *room) {
+static void convert_strip(const plan *q, const product_term *t, int64_t rows, const char *from, int64_t k, int64_t row,
+                          char *room) {
     const product_side *a = &t->a;
     const vector_functions *f = q->c->f;
     const int64_t bytes = dtype_bytes(t->step);
     for (int64_t r = 0; r < rows; r++, room += row * bytes) {
         if (k < row) memset(room + k * bytes, 0, (size_t)bytes);
-        if (a->w) {
-            f->decode(a->w, i + r, k0, k, room, t->step);
-            if (t->scale != 1) f->scale(room, t->step, k, t->scale);
-        } else if (a->deep == 1)
+        if (a->deep == 1)
             f->convert(room, t->step, from + r * a->outer * dtype_bytes(a->type), a->type, k, t->scale);
         else
             for (int64_t p = 0; p < k; p++)
@@ -185,16 +188,16 @@ static void load_strip(const plan *q, const product_term *t, int64_t batch, int6
                        int64_t k0, int64_t k, char *room, multiply_run *run) {
     const product_side *a = &t->a;
     const int64_t steps = steps_of(t->step, k), deep = t->step == BF16 ? 2 : 1, row = steps * deep;
-    const char *from = a->w ? NULL : element_at(a->data, a->type, batch * a->batch + i * a->outer + k0 * a->deep);
+    const char *from = element_at(a->data, a->type, batch * a->batch + i * a->outer + k0 * a->deep);
     *run = (multiply_run){.a = room, .row = row, .next = deep, .steps = steps, .type = t->step};
-    if (!a->w && a->deep == 1 && a->type == t->step && t->scale == 1 && k == row)
+    if (a->deep == 1 && a->type == t->step && t->scale == 1 && k == row)
         run->a = from, run->row = a->outer;
-    else if (!a->w && a->outer == 1 && t->scale == 1) {
+    else if (a->outer == 1 && t->scale == 1) {
         if (strip % 2 == 0) q->f->pack_strips(room, t->step, from, a->type, a->deep, k, least(left, 2 * q->f->strip));
         run->a = room + strip % 2 * steps * q->f->strip * STEP_BYTES;
         run->row = deep, run->next = deep * q->f->strip;
     } else
-        convert_strip(q, t, i, least(left, q->f->strip), from, k0, k, row, room);
+        convert_strip(q, t, least(left, q->f->strip), from, k, row, room);
 }
 
 /* ---- parts ---- */
@@ -312,15 +315,11 @@ static void empty_product(cpu *c, const product *p) {
     }
 }
 
-/* Is the product better done as targetᵀ = Bᵀ·Aᵀ? Then the short side is packed and the long one read where it lies: with few
- * rows and a B whose k lie side by side, or when n would leave most of a vector empty. */
+/* Is the product better done as targetᵀ = Bᵀ·Aᵀ? When n would leave most of a vector empty and m would not. */
 static int is_better_turned(const cpu *c, const product *p) {
-    const product_side *a = &p->terms[0].a, *b = &p->terms[0].b;
     for (int t = 0; t < p->count; t++)
-        if (p->terms[t].b.w && p->terms[t].b.deep != 1) return 0;
-    if (p->n < c->f->multiply.lanes / 2 && p->m >= c->f->multiply.lanes) return 1;
-    return p->m <= TURN_ROWS && p->n >= 4 * p->m && b->deep == 1 && a->deep == 1 &&
-           (b->w || b->type == p->terms[0].step);
+        if (p->terms[t].b.w) return 0;
+    return p->n < c->f->multiply.lanes / 2 && p->m >= c->f->multiply.lanes;
 }
 
 static void turn(product *p) {

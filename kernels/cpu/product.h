@@ -4,8 +4,7 @@
  *
  * It is cut into parts of rows x columns (x slices of k where those are few) by its sizes alone. A part packs a panel of B
  * (decoding quantized weights on the way), keeps it in the second cache and runs strips of A over it; terms of little k
- * (low-rank updates) join the last pass over the sums, so they cost no pass of their own. Where packing B would cost more than
- * it brings, the product is turned: targetᵀ = Bᵀ·Aᵀ. */
+ * (low-rank updates) join the last pass over the sums, so they cost no pass of their own. */
 #ifndef GRAFT_CPU_PRODUCT_H
 #define GRAFT_CPU_PRODUCT_H
 #include "kernels/cpu/cpu.h"
