@@ -4,88 +4,32 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/sampling.h"
 #include "formats/generation-config.h"
+#include "text/chat.h"
+#include "text/conversation.h"
 #include "text/tokenizer.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PROMPT = 256,
-    IDS,
-    MAX_NEW,
-    SAMPLE,
-    GREEDY,
-    TEMPERATURE,
-    TOP_K,
-    TOP_P,
-    MIN_P,
-    PENALTY,
-    SEED,
-    COMPARE,
-    IGNORE_EOS
-};
+enum { PROMPT = 256, IDS, COMPARE, IGNORE_EOS, MESSAGES, TEMPLATE };
 
 typedef struct {
-    const char *prompt, *ids;
-    int64_t max_new, seed, top_k;
-    int sample, compare, ignore_eos;           /* sample: -1 as the model's file says */
-    double temperature, top_p, min_p, penalty; /* negative: as the model's file says */
+    const char *prompt, *ids, *messages, *template;
+    int compare, ignore_eos;
+    sampling_wishes sampling;
 } wishes;
 
 static int own(void *context, int val, const char *text) {
     wishes *w = context;
-    switch (val) {
-    case PROMPT:
-        w->prompt = text;
-        return GRAFT_OK;
-    case IDS:
-        w->ids = text;
-        return GRAFT_OK;
-    case MAX_NEW:
-        return cli_whole("--max-new", text, 1, 1 << 20, &w->max_new);
-    case SAMPLE:
-        w->sample = 1;
-        return GRAFT_OK;
-    case GREEDY:
-        w->sample = 0;
-        return GRAFT_OK;
-    case TEMPERATURE:
-        w->sample = 1;
-        return cli_real("--temperature", text, 1e-4, 100, &w->temperature);
-    case TOP_K:
-        w->sample = 1;
-        return cli_whole("--top-k", text, 0, INT32_MAX, &w->top_k);
-    case TOP_P:
-        w->sample = 1;
-        return cli_real("--top-p", text, 0, 1, &w->top_p);
-    case MIN_P:
-        w->sample = 1;
-        return cli_real("--min-p", text, 0, 1, &w->min_p);
-    case PENALTY:
-        return cli_real("--repetition-penalty", text, 1e-3, 100, &w->penalty);
-    case SEED:
-        return cli_whole("--seed", text, 0, INT64_MAX, &w->seed);
-    case COMPARE:
-        w->compare = 1;
-        return GRAFT_OK;
-    default:
-        w->ignore_eos = 1;
-        return GRAFT_OK;
-    }
-}
-
-/* Arguments over the folder's generation_config.json over transformers' defaults (top_k 50 when sampling). */
-static sample_settings settle(const wishes *w, const generation_config *c) {
-    sample_settings s = sample_greedy();
-    s.sample = w->sample >= 0 ? w->sample : c->do_sample == 1;
-    s.temperature = w->temperature >= 0 ? w->temperature : c->temperature > 0 ? c->temperature : 1;
-    s.top_k = w->top_k >= 0 ? w->top_k : c->top_k >= 0 ? c->top_k : 50;
-    s.top_p = w->top_p >= 0 ? w->top_p : c->top_p >= 0 ? c->top_p : 1;
-    s.min_p = w->min_p >= 0 ? w->min_p : c->min_p >= 0 ? c->min_p : 0;
-    s.repetition_penalty = w->penalty > 0 ? w->penalty : c->repetition_penalty > 0 ? c->repetition_penalty : 1;
-    s.seed = (uint64_t)w->seed;
-    return s;
+    if (val == PROMPT) w->prompt = text;
+    if (val == IDS) w->ids = text;
+    if (val == MESSAGES) w->messages = text;
+    if (val == TEMPLATE) w->template = text;
+    w->compare |= val == COMPARE;
+    w->ignore_eos |= val == IGNORE_EOS;
+    return val >= SAMPLING_MAX_NEW ? sampling_option(&w->sampling, val, text) : GRAFT_OK;
 }
 
 /* ---- prompts: one argument, ids, or a file with one prompt a line (JSON strings, or plain lines) ---- */
@@ -101,9 +45,10 @@ typedef struct {
     int64_t count, capacity;
 } prompts;
 
-static int add_text(prompts *p, const tokenizer *t, const char *text, int64_t length, graft_error *err) {
+/* `special`: whether the tokenizer adds its own begin and end tokens; a chat template has written them. */
+static int add_text(prompts *p, const tokenizer *t, const char *text, int64_t length, int special, graft_error *err) {
     tokenizer_encoding e = {0};
-    if (tokenizer_encode(t, text, length, 1, &e, err) == GRAFT_OK) {
+    if (tokenizer_encode(t, text, length, special, &e, err) == GRAFT_OK) {
         mem_reserve(p->at, p->count, p->capacity);
         prompt *one = &p->at[p->count++];
         *one = (prompt){.text = mem_new((size_t)length + 1, 1),
@@ -147,9 +92,9 @@ static int add_file(prompts *p, const tokenizer *t, const char *path, graft_erro
         graft_error none = {0};
         if (*line == '"' &&
             json_read_text(line, (size_t)(end - line), name, JSON_DECODE_ANY, &value, &none) == GRAFT_OK)
-            add_text(p, t, json_string_value(value), (int64_t)json_string_length(value), err);
+            add_text(p, t, json_string_value(value), (int64_t)json_string_length(value), 1, err);
         else if (end > line)
-            add_text(p, t, line, end - line, err);
+            add_text(p, t, line, end - line, 1, err);
         if (err->code) fail_within(err, "%s %s", path, name);
         json_decref(value);
         line = end + 1;
@@ -158,12 +103,49 @@ static int add_file(prompts *p, const tokenizer *t, const char *path, graft_erro
     return err->code;
 }
 
-static int read_prompts(prompts *p, const wishes *w, const cli_options *o, const tokenizer *t, int64_t vocab,
-                        graft_error *err) {
+/* A conversation, or one a line, each up to where the model answers. */
+static int add_conversations(prompts *p, const tokenizer *t, const char *folder, const wishes *w, graft_error *err) {
+    char *bytes = NULL;
+    int64_t size = 0;
+    chat *c = NULL;
+    graft_error none = {0};
+    template_rendering text = {0};
+    json_t *whole = NULL;
+    if (file_read(w->messages, (int64_t)1 << 30, &bytes, &size, err) || chat_open(folder, w->template, &c, err)) {
+        free(bytes);
+        return err->code;
+    }
+    const int one =
+        json_read_text(bytes, (size_t)size, w->messages, JSON_LENIENT_DUPLICATES, &whole, &none) == GRAFT_OK;
+    json_decref(whole);
+    int64_t number = 0;
+    for (char *line = bytes; line < bytes + size && !err->code;) {
+        char *end = one ? NULL : memchr(line, '\n', (size_t)(bytes + size - line));
+        end = end ? end : bytes + size;
+        json_t *conversation = NULL;
+        char name[64];
+        snprintf(name, sizeof name, "line %lld", (long long)++number);
+        if (end > line && conversation_parse(line, (size_t)(end - line), name, &conversation, err) == GRAFT_OK &&
+            chat_render(c, conversation, 1, 0, &text, err) == GRAFT_OK)
+            add_text(p, t, text.text.text, (int64_t)text.text.length, 0, err);
+        if (err->code) fail_within(err, "%s %s", w->messages, name);
+        json_decref(conversation);
+        line = end + 1;
+    }
+    template_rendering_free(&text);
+    chat_free(c);
+    free(bytes);
+    return err->code;
+}
+
+static int read_prompts(prompts *p, const wishes *w, const cli_options *o, const tokenizer *t, const char *folder,
+                        int64_t vocab, graft_error *err) {
     if (w->ids && add_ids(p, w->ids, vocab, err)) return err->code;
-    if (w->prompt && add_text(p, t, w->prompt, (int64_t)strlen(w->prompt), err)) return err->code;
+    if (w->prompt && add_text(p, t, w->prompt, (int64_t)strlen(w->prompt), 1, err)) return err->code;
     if (o->input && add_file(p, t, o->input, err)) return err->code;
-    if (!p->count) return fail(err, GRAFT_USAGE, "no prompt: use --prompt TEXT, --ids LIST or --input FILE");
+    if (w->messages && add_conversations(p, t, folder, w, err)) return err->code;
+    if (!p->count)
+        return fail(err, GRAFT_USAGE, "no prompt: use --prompt TEXT, --ids LIST, --input FILE or --messages FILE");
     return GRAFT_OK;
 }
 
@@ -273,27 +255,27 @@ static int answer_all(const answering *a, session *s, const prompts *p, const wi
 }
 
 static int run_session(session *s, const char *folder, const wishes *w, const cli_options *o, graft_error *err) {
-    answering a = {.max_new = w->max_new, .ignore_eos = w->ignore_eos, .shape = model_descriptor(s->model)};
+    answering a = {.max_new = w->sampling.max_new, .ignore_eos = w->ignore_eos, .shape = model_descriptor(s->model)};
     prompts p = {0};
     tokenizer *t = NULL;
     workspace *space = NULL;
-    if (generation_config_read(folder, &a.config, err) == GRAFT_OK && (w->prompt || o->input))
+    if (generation_config_read(folder, &a.config, err) == GRAFT_OK && (w->prompt || o->input || w->messages))
         tokenizer_load(folder, &t, err);
     else if (!err->code) {
         graft_error none = {0}; /* ids work without a tokenizer */
         tokenizer_load(folder, &t, &none);
     }
     if (!err->code && *a.config.ignored) log_warn("%s/generation_config.json: not used: %s", folder, a.config.ignored);
-    if (!err->code) read_prompts(&p, w, o, t, a.shape->vocab, err);
+    if (!err->code) read_prompts(&p, w, o, t, folder, a.shape->vocab, err);
     a.t = t;
-    a.settings = settle(w, &a.config);
+    a.settings = sampling_settle(&w->sampling, &a.config);
     int64_t longest = 1;
     for (int64_t i = 0; i < p.count; i++)
         longest = p.at[i].count > longest ? p.at[i].count : longest;
     const workspace_config c = {.rows = longest < 256 ? longest : 256, .documents = 1};
     if (!err->code && session_load(s, 0, err) == GRAFT_OK &&
         workspace_create(s->model, s->adapters, &c, &space, err) == GRAFT_OK &&
-        cache_create(space, longest + w->max_new, &a.cache, err) == GRAFT_OK)
+        cache_create(space, longest + w->sampling.max_new, &a.cache, err) == GRAFT_OK)
         answer_all(&a, s, &p, w, o, err);
     cache_free(a.cache);
     workspace_free(space);
@@ -310,21 +292,15 @@ static int run(int count, char **words) {
     static const struct option more[] = {
         {"prompt",           required_argument, NULL, PROMPT},
         {"ids",              required_argument, NULL, IDS},
-        {"max-new",                  required_argument, NULL, MAX_NEW},
-        {"sample",no_argument, NULL, SAMPLE},
-        {"greedy",               no_argument, NULL, GREEDY},
-        {"temperature",          required_argument, NULL, TEMPERATURE},
-        {"top-k",              required_argument, NULL, TOP_K},
-        {"top-p",                  required_argument, NULL, TOP_P},
-        {"min-p",                    required_argument, NULL, MIN_P},
-        {"repetition-penalty",            required_argument, NULL, PENALTY},
-        {"seed",           required_argument, NULL, SEED},
-        {"compare",              no_argument, NULL, COMPARE},
-        {"ignore-eos",                  no_argument, NULL, IGNORE_EOS},
-        {0}
+        {"messages",                  required_argument, NULL, MESSAGES},
+        {"template",required_argument, NULL, TEMPLATE},
+        {"compare",               no_argument, NULL, COMPARE},
+        {"ignore-eos",         no_argument, NULL, IGNORE_EOS},
+        SAMPLING_OPTIONS,
+        {0             }
     };
     cli_options o;
-    wishes w = {.max_new = 64, .sample = -1, .temperature = -1, .top_k = -1, .top_p = -1, .min_p = -1, .penalty = -1};
+    wishes w = {.sampling = SAMPLING_UNSET(64)};
     int first;
     graft_error err = {0};
     if (cli_parse(&command_generate, "aiIjdpts", more, own, &w, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
@@ -350,11 +326,13 @@ static int run(int count, char **words) {
 
 const command command_generate = {
     "generate", "let a model write",
-    "usage: graft generate MODEL [--adapter DIR]... (--prompt TEXT | --ids 1,2,3 | --input FILE) [--max-new 64]\n"
+    "usage: graft generate MODEL [--adapter DIR]... (--prompt TEXT | --ids 1,2,3 | --input FILE | --messages FILE)\n"
+    "                      [--max-new 64] [--template NAME]\n"
     "                      [--compare] [--sample | --greedy] [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
     "                      [--repetition-penalty R] [--seed N] [--ignore-eos] [--ini run.ini] [--json]\n\n"
-    "FILE holds one prompt a line: JSON strings (for prompts with line breaks) or plain text. --compare answers with "
-    "the base\n"
+    "--input holds one prompt a line: JSON strings (for prompts with line breaks) or plain text; --messages one "
+    "conversation, or one a\n"
+    "line, as JSON, which the model's chat template (or --template) writes. --compare answers with the base\n"
     "alone and with the adapters. What is not given comes from the model's generation_config.json; without it the best "
     "token\n"
     "is taken. --ini applies its [quantizer] and [adapter] sections.\n",
