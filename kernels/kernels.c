@@ -1,5 +1,6 @@
 /* kernels — opens a device by its name. */
 #include "kernels/kernels.h"
+#include "kernels/layouts.h"
 #include "kernels/tables.h"
 #include <string.h>
 
@@ -9,7 +10,11 @@ int kernels_open(const char *name, team *threads, kernels **out, graft_error *er
     enum { COUNT = sizeof names / sizeof *names };
     *out = NULL;
     for (int i = 0; i < COUNT; i++)
-        if (!strcmp(name, names[i])) return open[i](threads, out, err);
+        if (!strcmp(name, names[i])) {
+            const int rc = open[i](threads, out, err);
+            if (rc == GRAFT_OK) layouts_install(*out);
+            return rc;
+        }
     const char *near = nearest_name(name, names, COUNT);
     return fail(err, GRAFT_USAGE, "there is no device \"%s\"%s%s%s; devices: cpu, ref, ref64, fake", name,
                 near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");

@@ -57,8 +57,9 @@ typedef enum {
                              both are MAP_NUMBERs right before, whose doubles are used (a float would not hold them); mt19937.h */
 } map_op;
 
-typedef enum { STORE_PLAIN, STORE_U4, STORE_U4_HIGH, STORE_BLOCKS8, STORE_BLOCKS8_UNSIGNED } store_kind;
-/* U4: two elements a byte, the first in the low (HIGH: the high) bits; flat row-major, type U8.
+typedef enum { STORE_PLAIN, STORE_U4, STORE_U4_HIGH, STORE_BLOCKS8, STORE_BLOCKS8_UNSIGNED, STORE_U2, STORE_U3 } store_kind;
+/* U4: two elements a byte, the first in the low (HIGH: the high) bits; U2 and U3: bits side by side, the first lowest
+ * (bits.h). Flat row-major, type U8.
  * BLOCKS8: bitsandbytes' blockwise 8-bit map, blocks of 256: data = U8 codes, scale = f32 absmax of each block; the signed
  * one keeps signs (blocks8.h). A BLOCKS8 target is a whole dense tensor, offset 0.
  * Integer stores round to the nearest whole number, ties to even, and stay inside the type; NaN is 0. */
@@ -95,17 +96,31 @@ typedef struct {
 } map_call;
 
 /* ---- base weights ---- */
-typedef enum { WEIGHT_PLAIN, WEIGHT_CODEBOOK4, WEIGHT_ROWS8 } weight_layout;
+typedef enum { WEIGHT_PLAIN, WEIGHT_CODEBOOK4, WEIGHT_ROWS8, WEIGHT_AFFINE, WEIGHT_CUSTOM } weight_layout;
+
+/* What only its quantizer can read (WEIGHT_CUSTOM). The tables multiply such a weight tile by tile, with their own gemm:
+ * never more of it than a tile is dex. */
+typedef struct weight_custom {
+    /* Rows first .. first + count - 1, count <= most, into `to` (count, in), dev real, not rounded. */
+    void (*rows)(const struct weight_custom *c, kernels *k, int64_t first, int64_t count, void *to);
+    int64_t most;
+} weight_custom;
 
 /* A frozen or trained matrix W (out, in). y = x·Wᵀ. Buffers are dev and owned by whoever allocated them; `packed` by the table. */
 typedef struct {
     int64_t out, in;
     weight_layout layout;
     dtype type;     /* PLAIN: of data. Others: what a value is rounded to after dequantizing (F32 BF16 F16; F64 in ref64 = no rounding beyond F32's) */
-    void *data;     /* PLAIN (out, in); CODEBOOK4 (out*in+1)/2 bytes, high nibble first, blocks over the flattened matrix; ROWS8 int8 (out, in) */
+    void *data;     /* PLAIN (out, in); CODEBOOK4 (out*in+1)/2 bytes, high nibble first, blocks over the flattened matrix; ROWS8 int8 (out, in);
+                       AFFINE codes of `bits` bits (bits.h), every row padded to whole groups                          */
     void *scale;    /* CODEBOOK4: f32 absmax (blocks), NULL when nested; ROWS8: f32 absmax of each row (bitsandbytes' SCB),
                        value = (q * scale) * ROWS8_UNIT in f32 (codebook.h)                                            */
-    int64_t block;  /* CODEBOOK4: elements of a block */
+    int64_t block;  /* CODEBOOK4: elements of a block; AFFINE: of a group, a multiple of 8 */
+    int32_t bits;   /* AFFINE: 2 3 4 8; value = scale·(q - zero), two f32 roundings; scale f32 (out, groups)           */
+    dtype zero_type; /* AFFINE: of `zero` (out, groups), U8 or F32                                                     */
+    void *zero;     /* AFFINE: NULL = 2^(bits - 1) everywhere                                                          */
+    float threshold; /* ROWS8: > 0: the forward reads x through 8 bits but for elements of at least this (layouts.h)   */
+    const weight_custom *custom; /* CUSTOM, borrowed */
     float code[16]; /* CODEBOOK4 */
     /* CODEBOOK4 with double quantization: absmax = nested_code[nested[b]] * nested_scale[b / nested_block] + nested_offset, two roundings */
     void *nested;       /* u8 (blocks) */
@@ -195,7 +210,7 @@ struct kernels {
     void (*weight_read)(kernels *k, const weight *w, int64_t first_row, int64_t rows, void *to, dtype type); /* (rows, in) */
     void (*weight_gather)(kernels *k, const weight *w, const int32_t *ids, int64_t rows, void *y, dtype type, double scale);
     /* Codes and scales of a CODEBOOK4 or ROWS8 weight from (out, in) real values, by the rules of codebook.h (w->code set).
-     * Plain absmax only: nested statistics are made on the host. */
+     * Plain absmax only: nested statistics are made on the host. The other layouts are quantized by formulas. */
     void (*weight_quantize)(kernels *k, weight *w, const void *from);
 
     /* The transformer. rows × width matrices are dense. */
@@ -237,6 +252,18 @@ struct kernels {
     void (*softcap)(kernels *k, void *logits, dtype type, int64_t n, double cap); /* in place */
     double (*sqnorm)(kernels *k, const void *x, dtype type, int64_t n);
     void (*scale)(kernels *k, void *x, dtype type, int64_t n, double factor);
+
+    /* The table's own weight functions: those above choose what they are asked (layouts.h). */
+    struct {
+        void (*forward)(kernels *k, const weight *w, const void *bias, const void *x, dtype x_type, void *y, dtype y_type,
+                        int64_t rows, int32_t accumulate, double alpha, const lowrank_term *terms, int32_t count);
+        void (*input_grad)(kernels *k, const weight *w, const void *dy, dtype dy_type, void *dx, dtype dx_type, const void *x,
+                           dtype x_type, int64_t rows, int32_t accumulate, double alpha, const lowrank_term *terms,
+                           int32_t count);
+        void (*row_sqnorm)(kernels *k, const weight *w, void *norms);
+        void (*read)(kernels *k, const weight *w, int64_t first_row, int64_t rows, void *to, dtype type);
+        void (*gather)(kernels *k, const weight *w, const int32_t *ids, int64_t rows, void *y, dtype type, double scale);
+    } own;
 };
 
 /* Opens a device. name: "cpu" "ref" "ref64" "fake"; threads may be NULL (one thread), borrowed until close.

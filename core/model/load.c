@@ -66,9 +66,9 @@ int tensor_allocate(model *m, base_tensor *t, graft_error *err) {
 void tensor_release(kernels *k, base_tensor *t) {
     if (t->tied_to < 0) {
         if (t->w.packed) k->weight_unpack(k, &t->w);
-        void *const owned[] = {
-            t->w.data == t->master ? NULL : t->w.data, t->w.scale, t->w.nested, t->w.nested_scale, t->w.nested_code,
-            t->vector == t->master ? NULL : t->vector, t->master,  t->grad};
+        if (t->w.data == t->master) t->w.data = NULL;
+        quantize_release(k, &t->w);
+        void *const owned[] = {t->vector == t->master ? NULL : t->vector, t->master, t->grad};
         for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
             k->release(k, owned[i]);
     }
@@ -92,14 +92,22 @@ int64_t first_not_finite(const void *values, dtype type, int64_t n) {
     return -1;
 }
 
-void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int size) {
+static inline void transpose_as(char *to, const char *from, int64_t rows, int64_t cols, size_t size) {
     enum { TILE = 32 };
     for (int64_t r0 = 0; r0 < rows; r0 += TILE)
         for (int64_t c0 = 0; c0 < cols; c0 += TILE)
             for (int64_t r = r0; r < r0 + TILE && r < rows; r++)
                 for (int64_t c = c0; c < c0 + TILE && c < cols; c++)
-                    memcpy((char *)to + (c * rows + r) * size, (const char *)from + (r * cols + c) * size,
-                           (size_t)size);
+                    memcpy(to + (size_t)(c * rows + r) * size, from + (size_t)(r * cols + c) * size, size);
+}
+
+void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int size) {
+    if (size == 2)
+        transpose_as(to, from, rows, cols, 2); /* a constant size makes the copy one load and one store */
+    else if (size == 4)
+        transpose_as(to, from, rows, cols, 4);
+    else
+        transpose_as(to, from, rows, cols, (size_t)size);
 }
 
 /* Reads the tensor into dev, (out, in), as `type`. */
@@ -163,6 +171,7 @@ static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_er
                     t->name);
     if (q && quantize_from_state(q, k, t, &found, err)) return err->code;
     if (!found && m->packed[t - m->tensors] && quantize_read(k, m->files, t, &found, err)) return err->code;
+    if (found) quantize_adjust(q, &t->w);
     if (found && !is_shown(m, a, t)) return GRAFT_OK;
     void *values = allocate(m, t, tensor_count_of(t) * dtype_bytes(k->real), err);
     if (found && values)

@@ -1,7 +1,4 @@
-/* quantize-formula — a quantizer's own formulas: the textbook that fused kernels must equal.
- *
- * `w` is seen as (size / block_size, block_size) when the component has an option block_size, else as (out, in); padding up
- * to whole blocks is zero. BUFFER slots named codes and absmax are the weight's data and scale. */
+/* quantize-formula — the callbacks of a quantizer run once, on shapes: every formula is compiled for any number of blocks. */
 #include "model/quantize-private.h"
 #include <stdlib.h>
 #include <string.h>
@@ -9,151 +6,213 @@
 typedef struct {
     graft_call public;
     quantize *q;
-    kernels *k; /* NULL: checking on shapes */
-    formula_tensor names[1 + QUANTIZE_SLOTS];
-    formula_binding bindings[1 + QUANTIZE_SLOTS];
-    void *temps[QUANTIZE_SLOTS];
-    double numbers[64];
-    int32_t names_count, quantizing;
+    quantize_program *p;
+    quantize_steps *to;
     graft_error *err;
 } call;
 
 static void service_run(graft_call *g, const char *text) {
     call *c = (call *)g;
     if (c->err->code) return;
-    const formula_scope scope = {.tensors = c->names,
-                                 .tensor_count = c->names_count,
+    const formula_scope scope = {.tensors = c->p->names,
+                                 .tensor_count = 1 + c->q->in.component->slot_count,
                                  .numbers = c->q->number_names,
                                  .number_count = c->q->number_count,
                                  .where = c->q->in.component->name};
-    formula *f = NULL;
-    if (formula_compile(text, &scope, &f, c->err)) return;
-    if (c->k) {
-        void *scratch = c->k->alloc(c->k, formula_scratch(f, 0));
-        const formula_run_call run = {.device = c->k,
-                                      .bindings = c->bindings,
-                                      .numbers = c->numbers,
-                                      .activation = c->k->real,
-                                      .scratch = scratch,
-                                      .err = c->err};
-        formula_run(f, &run);
-        c->k->release(c->k, scratch);
-    }
-    formula_free(f);
+    if (c->to->count == QUANTIZE_STEPS)
+        fail(c->err, GRAFT_FAILED, "%s: more than %d formulas in one callback", c->q->in.component->name,
+             QUANTIZE_STEPS);
+    else if (formula_compile(text, &scope, &c->to->step[c->to->count], c->err) == GRAFT_OK)
+        c->to->count++;
 }
 
 static void service_fail(graft_call *g, const char *why) {
     fail(((call *)g)->err, GRAFT_FAILED, "%s: %s", ((call *)g)->q->in.component->name, why);
 }
 
-static void service_none_set(graft_call *g, const char *slot, double value) {
+static void service_set(graft_call *g, const char *slot, double value) {
     (void)value;
     (void)slot;
     service_fail(g, "a quantizer has run() and fail() only");
 }
 
 static const graft_services services = {
-    .size = sizeof services, .run = service_run, .fail = service_fail, .set = service_none_set, .refuse = service_fail};
+    .size = sizeof services, .run = service_run, .fail = service_fail, .set = service_set, .refuse = service_fail};
 
-static store_kind store_of(const graft_slot *s) {
-    return strcmp(s->store, "u4") == 0              ? STORE_U4
-           : strcmp(s->store, "u4-high-first") == 0 ? STORE_U4_HIGH
-                                                    : STORE_PLAIN;
+/* ---- shapes ---- */
+
+/* How a slot is stored: "" and "u4" ...; "u(bits)" takes the bits from a number. */
+static int slot_store(const quantize *q, const graft_slot *s, formula_tensor *t, graft_error *err) {
+    static const struct {
+        const char *name;
+        dtype type;
+        store_kind store;
+    } known[] = {
+        {"u2",            U8,   STORE_U2     },
+        {"u3",            U8,   STORE_U3     },
+        {"u4",            U8,   STORE_U4     },
+        {"u4-high-first", U8,   STORE_U4_HIGH},
+        {"u8",            U8,   STORE_PLAIN  },
+        {"i8",            I8,   STORE_PLAIN  },
+        {"f16",           F16,  STORE_PLAIN  },
+        {"bf16",          BF16, STORE_PLAIN  },
+        {"",              F32,  STORE_PLAIN  }
+    };
+    char *name = mem_copy_text(s->store);
+    if (strncmp(name, "u(", 2) == 0) {
+        char *const close = strrchr(name, ')');
+        double bits = 0;
+        if (close) *close = '\0';
+        formula_number(name + 2, q->number_names, q->numbers, q->number_count, &bits, err);
+        free(name);
+        name = mem_format("u%g", bits);
+    }
+    int found = 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known && !err->code; i++)
+        if (strcmp(name, known[i].name) == 0) t->type = known[i].type, t->store = known[i].store, found = 1;
+    if (!found && !err->code)
+        fail(err, GRAFT_USAGE, "%s: slot %s: store \"%s\" asks for %s; there are u2 u3 u4 u4-high-first u8 i8 f16 bf16",
+             q->in.component->name, s->name, s->store, name);
+    free(name);
+    /* computed values have the device's own type; what stays has the same everywhere */
+    t->activation = !*s->store && !quantize_is_stored(s);
+    return err->code;
 }
 
-/* Shapes of w and of the slots for a weight of `out` x `in`. */
-static int make_names(call *c, int64_t out, int64_t in, dtype real) {
-    quantize *q = c->q;
-    const plugin_component *comp = q->in.component;
-    const int64_t size = q->block ? (out * in + q->block - 1) / q->block * q->block : out * in;
-    static const char *const extra[] = {"size", "in", "out"};
-    const double values[] = {(double)size, (double)in, (double)out};
-    int32_t n = q->number_count;
-    for (int32_t e = 0; e < 3; e++) { /* behind the options, once */
-        int32_t at = 0;
-        while (at < n && strcmp(q->number_names[at], extra[e]) != 0)
-            at++;
-        if (at == n) q->number_names[n++] = extra[e];
-        q->numbers[at] = values[e];
+int quantize_slot_bits(const formula_tensor *t) {
+    return t->store == STORE_U2 ? 2 : t->store == STORE_U3 ? 3 : t->store == STORE_PLAIN ? 8 * dtype_bytes(t->type) : 4;
+}
+
+/* Values of the numbers for a tile of so many blocks. */
+void quantize_set_sizes(const quantize *q, const quantize_program *p, double *numbers, int64_t blocks) {
+    numbers[q->size_number] = (double)(blocks * p->width);
+    numbers[q->in_number] = (double)p->in;
+    numbers[q->out_number] = (double)(blocks * p->width) / (double)p->pitch;
+}
+
+/* The shape for two prime numbers of blocks tells which dimension counts them. */
+static int slot_shape(const quantize *q, quantize_program *p, int32_t slot, graft_error *err) {
+    static const int64_t primes[2] = {1009, 1013};
+    const graft_slot *s = &q->in.component->slots[slot];
+    formula_tensor *t = &p->names[1 + slot];
+    int64_t shape[2][FORMULA_RANK], elements = 1;
+    const int64_t unit = q->block ? 1 : p->pitch / p->width;
+    double numbers[QUANTIZE_NUMBERS];
+    for (int i = 0; i < 2; i++) {
+        memcpy(numbers, q->numbers, sizeof numbers);
+        quantize_set_sizes(q, p, numbers, primes[i] * unit);
+        if (formula_shape(s->shape, q->number_names, numbers, q->number_count, shape[i], &t->rank, err))
+            return fail_within(err, "%s: shape of %s", q->in.component->name, s->name);
     }
-    q->number_count = n;
-    memcpy(c->numbers, q->numbers, sizeof c->numbers);
-    if (comp->slot_count > QUANTIZE_SLOTS)
-        return fail(c->err, GRAFT_FAILED, "%s: %d slots, at most %d", comp->name, (int)comp->slot_count,
-                    QUANTIZE_SLOTS);
-    c->names[0] = (formula_tensor){
-        .name = "w",
-        .may = FORMULA_READ | (c->quantizing ? 0 : FORMULA_WRITE),
-        .rank = 2,
-        .shape = {q->block ? size / q->block : out, q->block ? q->block : in},
-        .type = real
-    };
-    for (int32_t s = 0; s < comp->slot_count; s++) {
-        const graft_slot *d = &comp->slots[s];
-        formula_tensor *t = &c->names[1 + s];
-        *t = (formula_tensor){.name = d->name, .type = real, .store = store_of(d), .may = FORMULA_READ};
-        if (d->role == GRAFT_TEMP || (d->role == GRAFT_BUFFER && !d->values && c->quantizing)) t->may |= FORMULA_WRITE;
-        if (t->store != STORE_PLAIN)
-            t->type = U8;
-        else if (strcmp(d->store, "i8") == 0)
-            t->type = I8;
-        if (formula_shape(d->shape, q->number_names, q->numbers, n, t->shape, &t->rank, c->err))
-            return fail_within(c->err, "%s: shape of %s", comp->name, d->name);
+    const int grows = t->rank > 0 && shape[0][0] == primes[0] * unit && shape[1][0] == primes[1] * unit;
+    for (int32_t d = grows; d < t->rank; d++) {
+        if (shape[0][d] != shape[1][d])
+            return fail(err, GRAFT_FAILED,
+                        "%s: slot %s: only its first dimension may grow with w, and counts its blocks; \"%s\" does not",
+                        q->in.component->name, s->name, s->shape);
+        elements *= shape[0][d];
     }
-    c->names_count = 1 + comp->slot_count;
+    memcpy(t->shape, shape[0], sizeof t->shape);
+    if (grows) t->shape[0] = FORMULA_ROWS;
+    if (!grows && elements && quantize_is_stored(s))
+        return fail(err, GRAFT_FAILED, "%s: slot %s must hold something for every block; \"%s\" has a fixed size",
+                    q->in.component->name, s->name, s->shape);
+    p->per_block[1 + slot] = grows ? elements : 0;
+    while (grows && quantize_is_stored(s) && elements * quantize_slot_bits(t) * p->align % 8)
+        p->align *= 2;
     return GRAFT_OK;
 }
 
-static call call_make(quantize *q, kernels *k, int32_t quantizing, graft_error *err) {
-    return (call){
-        .public = {.size = sizeof(graft_call), .services = &services, .self = q->in.config},
-        .q = q,
-        .k = k,
-        .quantizing = quantizing,
-        .err = err
-    };
-}
-
-int quantize_check(quantize *q, int64_t out, int64_t in, graft_error *err) {
-    for (int32_t quantizing = 1; quantizing >= 0 && !err->code; quantizing--) {
-        call c = call_make(q, NULL, quantizing, err);
-        if (make_names(&c, out, in, F32) == GRAFT_OK)
-            (quantizing ? q->in.component->quantizer.quantize : q->in.component->quantizer.dequantize)(&c.public);
-    }
-    return err->code;
-}
-
-int quantize_by_formulas(quantize *q, kernels *k, weight *w, const void *values, graft_error *err) {
-    call c = call_make(q, k, 1, err);
-    if (make_names(&c, w->out, w->in, k->real)) return err->code;
+static int make_names(quantize *q, quantize_program *p, graft_error *err) {
     const plugin_component *comp = q->in.component;
-    const int64_t size = c.names[0].shape[0] * c.names[0].shape[1], wide = dtype_bytes(k->real);
-    const int64_t blocks = q->block ? size / q->block : w->out;
-    void *padded = k->alloc(k, size * wide), *scale = k->alloc(k, blocks * wide);
-    k->copy(k, padded, values, w->out * w->in * wide);
-    c.bindings[0].data = padded;
+    p->align = 1;
+    p->width = q->block ? q->block : q->group ? q->group : p->in;
+    p->pitch = q->group ? (p->in + q->group - 1) / q->group * q->group : p->in;
+    p->per_block[0] = p->width;
+    p->names[0] = (formula_tensor){
+        .name = "w", .rank = 2, .shape = {FORMULA_ROWS, p->width},
+                .type = F32, .activation = 1
+    };
+    for (int32_t s = 0; s < comp->slot_count; s++) {
+        const int number = comp->slots[s].role == GRAFT_NUMBER; /* found among the numbers */
+        p->names[1 + s] = (formula_tensor){.name = number ? "" : comp->slots[s].name, .type = F32};
+        if (number) continue;
+        if (slot_store(q, &comp->slots[s], &p->names[1 + s], err) || slot_shape(q, p, s, err)) return err->code;
+    }
+    return GRAFT_OK;
+}
+
+int64_t quantize_blocks(const quantize_program *p, int64_t out) {
+    return (out * p->pitch + p->width - 1) / p->width;
+}
+
+int64_t quantize_slot_elements(const quantize_program *p, int32_t slot, int64_t blocks) {
+    const formula_tensor *t = &p->names[1 + slot];
+    if (p->per_block[1 + slot]) return p->per_block[1 + slot] * blocks;
+    int64_t elements = t->rank > 0;
+    for (int32_t d = 0; d < t->rank; d++)
+        elements *= t->shape[d];
+    return elements;
+}
+
+int64_t quantize_slot_bytes(const quantize_program *p, int32_t slot, int64_t blocks) {
+    return (quantize_slot_elements(p, slot, blocks) * quantize_slot_bits(&p->names[1 + slot]) + 7) / 8;
+}
+
+/* ---- programs ---- */
+
+/* quantize writes what is stored, dequantize writes w. */
+static void compile(quantize *q, quantize_program *p, int quantizing, graft_error *err) {
+    const plugin_component *comp = q->in.component;
+    p->names[0].may = FORMULA_READ | (quantizing ? 0 : FORMULA_WRITE);
     for (int32_t s = 0; s < comp->slot_count; s++) {
         const graft_slot *d = &comp->slots[s];
-        int64_t count = 1;
-        for (int32_t r = 0; r < c.names[1 + s].rank; r++)
-            count *= c.names[1 + s].shape[r];
-        if (strcmp(d->name, "codes") == 0) {
-            c.bindings[1 + s].data = w->data;
-        } else if (strcmp(d->name, "absmax") == 0) {
-            c.bindings[1 + s].data = scale;
-        } else {
-            c.bindings[1 + s].data = c.temps[s] = k->alloc(k, count * wide);
-            void *raw = mem_new((size_t)count, (size_t)wide);
-            if (d->values) dtype_convert(raw, k->real, d->values, F64, count);
-            k->upload(k, c.temps[s], raw, count * wide);
-            free(raw);
-        }
+        const int writes = d->role == GRAFT_TEMP || (quantizing && quantize_is_stored(d));
+        p->names[1 + s].may = FORMULA_READ | (writes ? FORMULA_WRITE : 0);
     }
-    comp->quantizer.quantize(&c.public);
-    k->convert(k, w->scale, F32, scale, k->real, blocks);
-    for (int32_t s = 0; s < comp->slot_count; s++)
-        k->release(k, c.temps[s]);
-    k->release(k, padded);
-    k->release(k, scale);
-    return err->code;
+    call c = {
+        .public = {.size = sizeof(graft_call), .services = &services, .self = q->in.config},
+        .q = q,
+        .p = p,
+        .to = quantizing ? &p->quantize : &p->dequantize,
+        .err = err
+    };
+    (quantizing ? comp->quantizer.quantize : comp->quantizer.dequantize)(&c.public);
+}
+
+static void program_free(quantize_program *p) {
+    for (int32_t i = 0; i < p->quantize.count; i++)
+        formula_free(p->quantize.step[i]);
+    for (int32_t i = 0; i < p->dequantize.count; i++)
+        formula_free(p->dequantize.step[i]);
+    if (p->device) {
+        p->device->release(p->device, p->w);
+        p->device->release(p->device, p->scratch);
+        for (int32_t s = 0; s < QUANTIZE_SLOTS; s++)
+            p->device->release(p->device, p->temps[s]);
+    }
+    free(p);
+}
+
+quantize_program *quantize_program_for(quantize *q, int64_t in, graft_error *err) {
+    for (quantize_program *p = q->programs; p; p = p->next)
+        if (p->in == in) return p;
+    quantize_program *p = mem_new(1, sizeof *p);
+    p->in = in;
+    if (make_names(q, p, err) == GRAFT_OK) compile(q, p, 1, err);
+    if (!err->code) compile(q, p, 0, err);
+    if (err->code) {
+        program_free(p);
+        return NULL;
+    }
+    p->next = q->programs;
+    return q->programs = p;
+}
+
+void quantize_programs_free(quantize *q) {
+    while (q->programs) {
+        quantize_program *const next = q->programs->next;
+        program_free(q->programs);
+        q->programs = next;
+    }
 }

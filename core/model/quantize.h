@@ -20,17 +20,26 @@ typedef struct {
     const char *state; /* safetensors file with packed tensors, "" = none */
 } quantize_spec;
 
-int quantize_create(const quantize_spec *spec, quantize **out, graft_error *err); /* runs the formulas on shapes */
+/* Runs the formulas on shapes. A custom layout reads its weights through the quantizer: it must outlive them. */
+int quantize_create(const quantize_spec *spec, quantize **out, graft_error *err);
 void quantize_free(quantize *q);
+/* Compiles the formulas for every tensor that is selected; an error when targets were named and select nothing. */
+int quantize_prepare(quantize *q, const base_tensor *tensors, int32_t count, graft_error *err);
 int32_t quantize_selects(const quantize *q, const base_tensor *t);
-/* Bytes of the packed form of t (codes and scales). */
+/* Bytes of the packed form of t: all its slots. */
 int64_t quantize_bytes(const quantize *q, const base_tensor *t);
+/* Bytes that a pass over `rows` rows through t takes for a while. */
+int64_t quantize_scratch(const quantize *q, const kernels *device, const base_tensor *t, int64_t rows);
 /* Fills t->w from real values on the device (out, in), which stay the caller's: allocates its buffers on the device. */
 int quantize_pack(quantize *q, kernels *device, base_tensor *t, const void *values, graft_error *err);
 /* Fills t->w from the state file; *found is 0 when the file (or a file at all) lacks it; an error when it does not fit. */
 int quantize_from_state(quantize *q, kernels *device, base_tensor *t, int32_t *found, graft_error *err);
 /* The same from any set of tensors, a model folder that bitsandbytes packed; by the siblings of the weight. */
 int quantize_read(kernels *device, const safetensors *set, base_tensor *t, int32_t *found, graft_error *err);
+/* What the quantizer's options say about weights packed elsewhere (threshold). */
+void quantize_adjust(const quantize *q, weight *w);
+/* Everything that hangs on a weight, packed or plain, but for `packed`. */
+void quantize_release(kernels *device, weight *w);
 /* values -> round trip -> values, in place: what LoftQ sees. */
 int quantize_round_trip(quantize *q, kernels *device, const base_tensor *like, void *values, graft_error *err);
 

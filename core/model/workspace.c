@@ -198,7 +198,13 @@ void model_plan(model *m, const kernels *device, dtype activation, const adapt *
         tensor_bytes(m, &m->tensors[t], device, activation, q, out);
     lay_out(w, device, activation, &kept, &scratch);
     out->activations = kept.most;
-    out->scratch = scratch.most;
+    int64_t widest = 0; /* what one product on packed weights takes for a while */
+    for (int32_t t = 0; q && t < m->tensor_count; t++) {
+        const int64_t bytes =
+            quantize_selects(q, &m->tensors[t]) ? quantize_scratch(q, device, &m->tensors[t], c->rows) : 0;
+        widest = bytes > widest ? bytes : widest;
+    }
+    out->scratch = scratch.most + widest;
     workspace_free(w);
 }
 

@@ -82,6 +82,7 @@ static int verify_gradient_name(const plugin_component *c, const graft_slot *slo
 
 static int verify_role(const plugin_component *c, const graft_slot *slot, graft_error *err) {
     static const char *const stores[] = {"", "u4", "u4-high-first", "i8", "blocks8", NULL};
+    static const char *const more[] = {"u2", "u3", "u8", "f16", "bf16", NULL}; /* of quantizers */
     const int32_t role = slot->role, flags = slot->flags;
     const int buffer = role == GRAFT_BUFFER;
     if (role < GRAFT_PARAM || role > GRAFT_NUMBER || (flags & ~(GRAFT_SHARED | GRAFT_UNSIGNED | GRAFT_MASK)))
@@ -97,10 +98,14 @@ static int verify_role(const plugin_component *c, const graft_slot *slot, graft_
         return fail(err, GRAFT_FAILED, "slot '%s' is trained and needs a name in the file", slot->name);
     if (role == GRAFT_ALIAS && !(c->adapter.sites & GRAFT_TENSOR))
         return fail(err, GRAFT_FAILED, "slot '%s' is an ALIAS, which needs TENSOR sites", slot->name);
-    if (!is_in(slot->store, stores) || (*slot->store && !buffer))
+    const int quantizes = c->kind == PLUGIN_QUANTIZER;
+    const int known =
+        is_in(slot->store, stores) || (quantizes && (is_in(slot->store, more) || strncmp(slot->store, "u(", 2) == 0));
+    const int rounds = quantizes && role == GRAFT_TEMP && strstr(slot->store, "f16"); /* f16, bf16 */
+    if (!known || (*slot->store && !buffer && !rounds))
         return fail(err, GRAFT_FAILED,
-                    "slot '%s': store '%s' is not possible; a BUFFER has u4, u4-high-first, i8 or blocks8", slot->name,
-                    slot->store);
+                    "slot '%s': store '%s' is not possible; a BUFFER has u4, u4-high-first, i8 or blocks8%s",
+                    slot->name, slot->store, quantizes ? ", u2, u3, u8, f16, bf16 or u(OPTION)" : "");
     if ((flags && !buffer) || ((flags & GRAFT_UNSIGNED) && strcmp(slot->store, "blocks8") != 0))
         return fail(err, GRAFT_FAILED, "slot '%s': flags belong to BUFFER slots, UNSIGNED to store blocks8",
                     slot->name);

@@ -166,6 +166,9 @@ int session_open(const session_request *q, session *out, graft_error *err) {
     if (open_device(out, q, err) || model_open(folder, &out->model, err) || pick_activation(out, q, err) ||
         open_quantizer(out, q, err) || make_specs(out, q, err))
         return err->code;
+    int32_t tensors;
+    const base_tensor *const all = model_tensors(out->model, &tensors);
+    if (quantize_prepare(out->quantizer, all, tensors, err)) return err->code;
     if (out->spec_count == 0) return GRAFT_OK;
     int32_t points;
     const adapt_point *at = model_points(out->model, &points);

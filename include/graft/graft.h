@@ -94,7 +94,9 @@ typedef struct {
     const char *file; /* tensor name behind the module path ("lora_A.weight"), or whole with placeholders (above)     */
     const char
         *file_onehot;  /* the same where x is one-hot (an embedding); NULL = not offered there                       */
-    const char *store; /* "" as the role says | "u4" | "u4-high-first" | "i8" | "blocks8"                            */
+    const char *store; /* "" as the role says | "u4" | "u4-high-first" | "i8" | "blocks8"; in quantizers also "u2" "u3"
+                          "u8" "f16" "bf16" and "u(bits)": as many bits as that option or number says; their TEMP slots
+                          may be "f16" or "bf16", to round through                                              */
     const double
         *values; /* a table of constants (a code book) of `shape`; NULL = none                                 */
 } graft_slot;
@@ -199,9 +201,17 @@ typedef struct {
 } graft_adapter;
 
 /* ---- quantizer: "graft.quantizer/1" ------------------------------------------------------------------------------------ */
-/* Formulas over `w` (a tile of W as whole blocks in row-major order), `size` (its elements) and the slots. A layout the
- * core knows brings fused kernels; the formulas stay as the textbook they must equal. Slots by layout:
- * "codebook4": codes (size) store u4-high-first, absmax (size / block_size), code (16). */
+/* Formulas over `w`, a tile of W as blocks (b,k), `size` (its elements) and the slots. What a block is, options say:
+ * block_size = n elements of the flattened matrix · group_size = n elements of a row · neither: a whole row; the last block is
+ * filled up with zeros. `quantize` reads w and writes BUFFER slots, `dequantize` writes w from them; TEMP slots are zero when
+ * quantize begins. The first dimension of a BUFFER counts blocks, so the core can make and read any stretch of them: it never
+ * holds more than a tile of numbers. A layout the core knows brings fused kernels, and bitsandbytes' files to the first two;
+ * the formulas stay as the textbook they must equal. Without one everything still works, by tiles. Slots by layout:
+ * "codebook4": codes (block_size a block) u4-high-first, absmax; the table of 16 is the code book; option double_quant: absmax in
+ *              8 bits, which the core does
+ * "rows8":     codes (a row) i8, absmax; value codes·absmax/127; option threshold: LLM.int8's decomposition of x
+ * "affine":    codes (group_size a block) u2 u3 u4 or u8, scale, and zero (u8), offset (real) or neither (half of
+ *              the range); value scale·(codes - zero) */
 typedef struct {
     int64_t size;
     const char *layout; /* "codebook4" | "rows8" | "affine" | NULL */

@@ -1,13 +1,25 @@
 /* map — statements on the team: merges indices, chooses the one to vectorise, cuts the target into parts. What has no fast
- * way (Mersenne twister, targets of 4 bits or integers) is left to the reference. */
+ * way (Mersenne twister, odd targets) is left to the reference. */
 #include "kernels/cpu/split.h"
 #include "kernels/cpu/vector/map-plan.h"
+
+/* Elements follow each other and the first begins a byte: parts of whole eights never share one. */
+static int is_dense(const map_plan *m) {
+    const map_operand *o = &m->call.operand[0];
+    int64_t stride = 1;
+    for (int d = m->program.kept - 1; d >= 0; d--) {
+        if (m->call.extent[d] != 1 && o->stride[d] != stride) return 0;
+        stride *= m->call.extent[d];
+    }
+    return o->offset % 8 == 0;
+}
 
 static int fast_target(const map_plan *m) {
     const map_operand *o = &m->call.operand[0];
     if (o->store == STORE_BLOCKS8 || o->store == STORE_BLOCKS8_UNSIGNED) /* whole, dense, written by the block */
         return m->program.indices == 1 && m->program.kept == 1 && o->stride[0] == 1 && o->offset == 0;
-    return o->store == STORE_PLAIN && (o->type == F32 || o->type == BF16 || o->type == F16);
+    if (o->store != STORE_PLAIN) return is_dense(m);
+    return o->type == F32 || o->type == BF16 || o->type == F16 || o->type == I8 || o->type == U8;
 }
 
 static int fast_program(const map_program *p) {
@@ -104,6 +116,9 @@ void cpu_map(kernels *k, const map_program *p, const map_call *call) {
     for (int d = 0; d < m.program.indices; d++)
         *(d < m.program.kept ? &elements : &terms) *= m.call.extent[d];
     int64_t size = terms > 0 && terms < SPLIT_ELEMENTS ? SPLIT_ELEMENTS / terms : 1;
-    if (size >= MAP_BLOCK) size -= size % MAP_BLOCK;
+    if (size >= MAP_BLOCK)
+        size -= size % MAP_BLOCK;
+    else
+        size = (size + 7) / 8 * 8; /* whole bytes of targets of few bits */
     split_run(c, elements, size, map_run, &m);
 }

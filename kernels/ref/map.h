@@ -36,15 +36,23 @@ static real map_load(const map_run *r, const map_operand *o, int64_t at) {
     case STORE_U4:
     case STORE_U4_HIGH:
         return bytes[at / 2] >> map_nibble(o, at) & 15;
+    case STORE_U2:
+    case STORE_U3:
+        return (real)bits_get(bytes, at, o->store == STORE_U2 ? 2 : 3);
     default:
         return map_values8(r, o)[bytes[at]] * ((const float *)o->scale)[at / BLOCKS8_BLOCK];
     }
 }
 
-/* PLAIN and U4; blocks8 targets are stored by the block. */
+/* PLAIN and few bits; blocks8 targets are stored by the block. */
 static void map_store_element(const map_operand *o, int64_t at, real v) {
     if (o->store == STORE_PLAIN) {
         store(o->data, o->type, at, v);
+        return;
+    }
+    if (o->store == STORE_U2 || o->store == STORE_U3) {
+        const int bits = o->store == STORE_U2 ? 2 : 3;
+        bits_put(o->data, at, bits, (unsigned)whole(v, 0, (1 << bits) - 1));
         return;
     }
     uint8_t *byte = (uint8_t *)o->data + at / 2;

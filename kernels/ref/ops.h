@@ -3,6 +3,7 @@
  * before they include this file. It is the specification of every function in kernels.h: plain loops, one operator family
  * a file, the formula on top. Speed is not a goal; the team is not used. */
 #include "base/philox.h"
+#include "kernels/bits.h"
 #include "kernels/blocks8.h"
 #include "kernels/codebook.h"
 #include "kernels/dropout.h"

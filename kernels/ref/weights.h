@@ -3,6 +3,7 @@
  *   PLAIN      W[o,i] = data[o,i]
  *   CODEBOOK4  W[o,i] = code[nibble]·absmax[block]                        one f32 product, one rounding to w->type
  *   ROWS8      W[o,i] = (q[o,i]·scale[o])·(1/127)                         two f32 products, one rounding to w->type
+ *   AFFINE     W[o,i] = scale[o,g]·(q[o,i] - zero[o,g])                   f32, one rounding to w->type; CUSTOM: layouts.h
  *
  *   forward    y  = alpha·x·Wᵀ + bias + Σ_t s·h·Bᵀ,  h = x·Aᵀ            rounded once
  *   backward   dh = s·dy·B   dx = alpha·dy·W + Σ_t dh·A   dB += s·dyᵀ·h   dA += dhᵀ·x */
@@ -15,6 +16,13 @@ static float weight_absmax(const weight *w, int64_t b) {
     return product + w->nested_offset;
 }
 
+static real weight_affine(const weight *w, int64_t o, int64_t i) {
+    const int64_t groups = (w->in + w->block - 1) / w->block, g = o * groups + i / w->block;
+    const float q = (float)bits_get(w->data, g * w->block + i % w->block, w->bits);
+    const float zero = w->zero ? (float)load(w->zero, w->zero_type, g) : (float)(1 << (w->bits - 1));
+    return rounded(w->type, ((const float *)w->scale)[g] * (q - zero));
+}
+
 static real weight_at(const weight *w, int64_t o, int64_t i) {
     const int64_t flat = o * w->in + i;
     if (w->layout == WEIGHT_PLAIN) return load(w->data, w->type, flat);
@@ -22,6 +30,7 @@ static real weight_at(const weight *w, int64_t o, int64_t i) {
         const int c = ((const uint8_t *)w->data)[flat / 2] >> (flat % 2 ? 0 : 4) & 15;
         return rounded(w->type, w->code[c] * weight_absmax(w, flat / w->block));
     }
+    if (w->layout == WEIGHT_AFFINE) return weight_affine(w, o, i);
     const float q = ((const int8_t *)w->data)[flat];
     return rounded(w->type, q * ((const float *)w->scale)[o] * ROWS8_UNIT);
 }

@@ -155,6 +155,65 @@ static weight_twin weight_rows8(pair *p, int type, int64_t out, int64_t in) {
     return t;
 }
 
+/* Groups of 32; zero: a whole number, any number, or the middle. */
+static weight_twin weight_affine(pair *p, int type, int64_t out, int64_t in, int bits, int zero) {
+    const int64_t groups = (in + 31) / 32, bytes = out * groups * 32 * bits / 8;
+    uint8_t *codes = mem_new((size_t)bytes, 1), *whole = mem_new((size_t)(out * groups), 1);
+    for (int64_t i = 0; i < bytes; i++)
+        codes[i] = (uint8_t)philox_bits(9, 3, (uint64_t)i);
+    for (int64_t i = 0; i < out * groups; i++)
+        whole[i] = (uint8_t)(philox_bits(9, 4, (uint64_t)i) % (1u << bits));
+    const twin data = pair_bytes(p, U8, codes, bytes), scale = pair_random(p, F32, out * groups, 0.1);
+    const twin zeros = zero == 0 ? pair_bytes(p, U8, whole, out * groups) : pair_random(p, F32, out * groups, 3);
+    weight_twin t;
+    FOR_BOTH(p, k, s) {
+        t.w[s] = (weight){.out = out,
+                          .in = in,
+                          .layout = WEIGHT_AFFINE,
+                          .type = type == OWN ? k->real : (dtype)type,
+                          .data = data.dev[s],
+                          .scale = scale.dev[s],
+                          .block = 32,
+                          .bits = bits,
+                          .zero_type = zeros.type[s],
+                          .zero = zero == 2 ? NULL : zeros.dev[s]};
+        k->weight_pack(k, &t.w[s]);
+    }
+    free(codes);
+    free(whole);
+    return t;
+}
+
+/* A custom layout whose rows lie ready; five at a time. */
+typedef struct {
+    weight_custom base;
+    const char *data;
+    int64_t row;
+} ready_rows;
+
+static void read_ready(const weight_custom *c, kernels *k, int64_t first, int64_t count, void *to) {
+    const ready_rows *r = (const ready_rows *)(const void *)c;
+    k->copy(k, to, r->data + first * r->row, count * r->row);
+}
+
+static weight_twin weight_tiles(pair *p, int type, int64_t out, int64_t in) {
+    static ready_rows rows[2];
+    const twin data = pair_random(p, OWN, out * in, 0.3);
+    weight_twin t;
+    FOR_BOTH(p, k, s) {
+        rows[s] = (ready_rows){
+            {read_ready, 5},
+            data.dev[s], in * dtype_bytes(k->real)
+        };
+        t.w[s] = (weight){.out = out,
+                          .in = in,
+                          .layout = WEIGHT_CUSTOM,
+                          .type = type == OWN ? k->real : (dtype)type,
+                          .custom = &rows[s].base};
+    }
+    return t;
+}
+
 /* Forward with bias and two terms (one with its own x), input gradient, row norms, reading, gathering. */
 static void weight_case(pair *p, const weight_twin *w, int act, int64_t rows, int accumulate, double bound) {
     const int64_t in = w->w[0].in, out = w->w[0].out, ranks[] = {3, 8};
@@ -225,13 +284,19 @@ void suite_weights(pair *p, int act, double bound) {
         {0,  4,   8  }
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int layout = 0; layout < 5; layout++) {
+        for (int layout = 0; layout < 11; layout++) {
             const int64_t rows = shapes[i][0], out = shapes[i][1], in = shapes[i][2];
             weight_twin w = layout == 0   ? weight_plain(p, act, out, in)
                             : layout == 1 ? weight_plain(p, BF16, out, in)
                             : layout == 2 ? weight_codebook(p, act, out, in, 64, 0)
                             : layout == 3 ? weight_codebook(p, BF16, out, in, 32, 1)
-                                          : weight_rows8(p, act, out, in);
+                            : layout == 4 ? weight_rows8(p, act, out, in)
+                            : layout == 5 ? weight_affine(p, act, out, in, 2, 0)
+                            : layout == 6 ? weight_affine(p, BF16, out, in, 3, 1)
+                            : layout == 7 ? weight_affine(p, act, out, in, 4, 2)
+                            : layout == 8 ? weight_affine(p, F32, out, in, 8, 0)
+                            : layout == 9 ? weight_tiles(p, act, out, in)
+                                          : weight_tiles(p, BF16, out, in);
             weight_case(p, &w, act, rows, layout % 2, bound);
             weight_looks(p, &w, act, bound);
             pair_release(p);

@@ -1,6 +1,7 @@
 /* map — the stack program of one statement on blocks of MAP_BLOCK elements. Equals kernels/ref/map.h: the same f32 operations
  * in the same order, so + - * / sqrt and comparisons to the last bit; exp and its kin to the few ulp of vector-math.h; sums
  * in double in another order. */
+#include "kernels/bits.h"
 #include "kernels/blocks8.h"
 #include "kernels/cpu/vector/table.h"
 #include "kernels/cpu/vector/vector-math.h"
@@ -32,6 +33,16 @@ static float element_8(const run *r, const map_operand *o, int64_t at) {
            ((const float *)o->scale)[at / BLOCKS8_BLOCK];
 }
 
+/* Bits of an element of a packed store; 0: it is none. */
+static int store_bits(store_kind store) {
+    return store == STORE_U2 ? 2 : store == STORE_U3 ? 3 : store == STORE_U4 || store == STORE_U4_HIGH ? 4 : 0;
+}
+
+/* With the high half first, two neighbours change places. */
+static int64_t bits_place(store_kind store, int64_t at) {
+    return store == STORE_U4_HIGH ? at ^ 1 : at;
+}
+
 static float element_plain(const map_operand *o, int64_t at) {
     float v;
     switch (o->type) {
@@ -49,9 +60,8 @@ static float element_plain(const map_operand *o, int64_t at) {
 
 static float element(const run *r, const map_operand *o, int64_t at) {
     if (o->store == STORE_PLAIN) return element_plain(o, at);
-    if (o->store != STORE_U4 && o->store != STORE_U4_HIGH) return element_8(r, o, at);
-    const int shift = (at % 2 == 0) == (o->store == STORE_U4) ? 0 : 4;
-    return (float)(((const uint8_t *)o->data)[at / 2] >> shift & 15);
+    const int bits = store_bits(o->store);
+    return bits ? (float)bits_get(o->data, bits_place(o->store, at), bits) : element_8(r, o, at);
 }
 
 INLINE void load_block(const map_operand *o, dtype type, int64_t at, int64_t n, float *to) {
@@ -273,6 +283,23 @@ INLINE void store_block(const map_operand *o, dtype type, int64_t at, int64_t n,
         store_n(o->data, type, at + i, n - i, load_floats(v + i));
 }
 
+/* Whole numbers, ties to even, inside the type; NaN is 0. */
+static void store_whole(const map_operand *o, int64_t at, int64_t stride, int64_t n, float *v) {
+    const int bits = store_bits(o->store), is_signed = !bits && o->type == I8;
+    const floats low = all(is_signed ? -128 : 0), high = all(is_signed ? 127 : bits ? (float)((1 << bits) - 1) : 255);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const floats x = load_floats(v + i);
+        store_floats(v + i, select_floats(x != x, all(0), largest(low, smallest(high, nearest_whole(x)))));
+    }
+    for (int64_t i = 0; i < n; i++, at += stride)
+        if (bits)
+            bits_put(o->data, bits_place(o->store, at), bits, (unsigned)v[i]);
+        else if (is_signed)
+            ((int8_t *)o->data)[at] = (int8_t)v[i];
+        else
+            ((uint8_t *)o->data)[at] = (uint8_t)v[i];
+}
+
 /* Combines n values with what the target holds and stores them. */
 static void store_values(run *r, float *v, int64_t n) {
     const map_program *p = &r->m->program;
@@ -284,7 +311,9 @@ static void store_values(run *r, float *v, int64_t n) {
         for (int64_t i = 0; i < n; i += LANES)
             store_floats(v + i, combined(p->store, load_floats(old + i), load_floats(v + i)));
     }
-    if (o->store != STORE_PLAIN)
+    if (store_bits(o->store) || (o->store == STORE_PLAIN && dtype_bytes(o->type) == 1))
+        store_whole(o, at, stride, n, v);
+    else if (o->store != STORE_PLAIN)
         for (int64_t i = 0; i < n; i += BLOCKS8_BLOCK)
             blocks8_quantize(r->m->values8[o->store == STORE_BLOCKS8_UNSIGNED], o->store == STORE_BLOCKS8, v + i,
                              n - i < BLOCKS8_BLOCK ? n - i : BLOCKS8_BLOCK, (uint8_t *)o->data + at + i,
