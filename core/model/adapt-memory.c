@@ -318,9 +318,9 @@ int64_t adapt_lowest_layer(const adapt *a) {
         const int64_t layer = param->base ? param->base->layer : a->points[param->site->point].layer;
         const int32_t whole = param->site && param->site->site.kind & (GRAFT_KV | GRAFT_EMBED);
         /* outside blocks: the final norm and the head (layer -1) lie above all of them; an embedding below */
-        const int32_t above =
-            layer < 0 && !whole &&
-            !(param->base ? param->base->linear == 0 && param->base->in > 0 : param->site->site.onehot);
+        const int32_t table =
+            param->base ? param->base->in > 0 && strcmp(param->base->module, "lm_head") != 0 : param->site->site.onehot;
+        const int32_t above = layer < 0 && !whole && !table;
         if (above) continue;
         lowest = layer < lowest ? layer : lowest;
     }
