@@ -51,33 +51,34 @@ static room room_of(const attention *t, int member) {
     return r;
 }
 
-/* Scores and dp of a strip of own rows i.. against n packed others (panels 0 and 1), and what each row sees of them:
- * r->from and r->to less `origin`. 0: nothing. */
-static int strip_tile(const attention *t, const room *r, int64_t i, int64_t rows, int64_t origin, int64_t n,
-                      int32_t from[], int32_t to[], attention_tile *tile) {
+/* A strip of own rows against a tile of others: what it sees of them, scores and dp of that in the tile's rooms. */
+typedef struct {
+    int32_t from[64], to[64];
+    int64_t first;
+    attention_tile tile;
+} strip;
+
+/* Own rows i.. against n packed others (panels 0 and 1) that begin at `origin`. 0: they see nothing. */
+static int strip_scores(const attention *t, const room *r, int64_t i, int64_t rows, int64_t origin, int64_t n,
+                        strip *s) {
     const attention_call *a = t->a;
-    const int64_t columns = attention_round(n, t->f->lanes), at = i * t->deep * attention_bytes(t);
-    int seen = 0;
-    for (int64_t s = 0; s < rows; s++) {
-        from[s] = r->from[i + s] > origin ? (int32_t)(r->from[i + s] - origin) : 0;
-        to[s] = r->to[i + s] < origin + n ? (int32_t)(r->to[i + s] - origin) : (int32_t)n;
-        seen |= from[s] < to[s];
-    }
+    const int64_t at = i * t->deep * attention_bytes(t);
+    const int64_t seen = attention_seen(t, r->from + i, r->to + i, rows, origin, n, s->from, s->to, &s->first);
     if (!seen) return 0;
-    attention_multiply(t, r->own[0] + at, t->deep, a->head_dim, rows, r->panels[0], n, r->scores, columns, 0);
-    attention_multiply(t, r->own[1] + at, t->deep, a->head_dim, rows, r->panels[1], n, r->other, columns, 0);
-    *tile = (attention_tile){.scores = r->scores,
-                             .other = r->other,
-                             .row = columns,
-                             .rows = rows,
-                             .n = n,
-                             .from = from,
-                             .to = to,
-                             .scale = (float)a->scale,
-                             .softcap = (float)a->softcap,
-                             .type = t->step,
-                             .dz = r->dz,
-                             .out_row = columns};
+    const int64_t columns = attention_scores(t, r->own[0] + at, rows, r->panels[0], n, s->first, seen, r->scores);
+    attention_scores(t, r->own[1] + at, rows, r->panels[1], n, s->first, seen, r->other);
+    s->tile = (attention_tile){.scores = r->scores,
+                               .other = r->other,
+                               .row = columns,
+                               .rows = rows,
+                               .n = seen,
+                               .from = s->from,
+                               .to = s->to,
+                               .scale = (float)a->scale,
+                               .softcap = (float)a->softcap,
+                               .type = t->step,
+                               .dz = r->dz,
+                               .out_row = columns};
     return 1;
 }
 
@@ -86,7 +87,7 @@ static int strip_tile(const attention *t, const room *r, int64_t i, int64_t rows
 static void query_tiles(const attention *t, const room *r, const attention_block *b, const attention_span *keys,
                         int64_t head) {
     const int64_t count = keys ? keys->k_count : t->a->virtual_rows, own = b->count * t->group;
-    int32_t first = INT32_MAX, end = 0, from[64], to[64];
+    int32_t first = INT32_MAX, end = 0;
     for (int64_t i = 0; i < own; i++) {
         attention_keys_of(t, keys, b->span->q0 + b->first + i % b->count, &r->from[i], &r->to[i]);
         if (r->from[i] < first) first = r->from[i];
@@ -102,11 +103,10 @@ static void query_tiles(const attention *t, const room *r, const attention_block
         attention_pack_features(t, k, k_stride, n, r->panels[2]);
         for (int64_t i = 0; i < own; i += t->f->strip) {
             const int64_t rows = attention_least(t->f->strip, own - i);
-            attention_tile tile;
-            if (!strip_tile(t, r, i, rows, j, n, from, to, &tile)) continue;
-            t->c->f->attention_grad_rows(&tile, r->lse + i, r->do_o + i);
-            attention_multiply(t, r->dz, tile.out_row, n, rows, r->panels[2], t->a->head_dim, r->sums[0] + i * t->wide,
-                               t->wide, 1);
+            strip s;
+            if (!strip_scores(t, r, i, rows, j, n, &s)) continue;
+            t->c->f->attention_grad_rows(&s.tile, r->lse + i, r->do_o + i);
+            attention_add(t, r->dz, s.tile.out_row, rows, r->panels[2], n, s.first, s.tile.n, r->sums[0] + i * t->wide);
         }
     }
 }
@@ -139,7 +139,7 @@ static void query_part(const attention *t, const attention_block *b, int64_t hea
 /* All tiles of the rows of span s that see keys of the block, of one query head. */
 static void key_tiles(const attention *t, const room *r, const attention_block *b, const attention_span *s, int64_t h) {
     const attention_call *a = t->a;
-    int32_t first = INT32_MAX, end = 0, from[64], to[64];
+    int32_t first = INT32_MAX, end = 0;
     for (int64_t j = 0; j < b->count; j++) {
         attention_rows_of(t, s, b->span == NULL, b->first + j, &r->from[j], &r->to[j]);
         if (r->from[j] < first) first = r->from[j];
@@ -159,14 +159,12 @@ static void key_tiles(const attention *t, const room *r, const attention_block *
         }
         for (int64_t j = 0; j < b->count; j += t->f->strip) {
             const int64_t rows = attention_least(t->f->strip, b->count - j);
-            attention_tile tile;
-            if (!strip_tile(t, r, j, rows, i, n, from, to, &tile)) continue;
-            tile.p = r->p;
-            t->c->f->attention_grad_columns(&tile, r->lse, r->do_o);
-            attention_multiply(t, r->dz, tile.out_row, n, rows, r->panels[2], a->head_dim, r->sums[0] + j * t->wide,
-                               t->wide, 1);
-            attention_multiply(t, r->p, tile.out_row, n, rows, r->panels[3], a->head_dim, r->sums[1] + j * t->wide,
-                               t->wide, 1);
+            strip v;
+            if (!strip_scores(t, r, j, rows, i, n, &v)) continue;
+            v.tile.p = r->p;
+            t->c->f->attention_grad_columns(&v.tile, r->lse + v.first, r->do_o + v.first);
+            attention_add(t, r->dz, v.tile.out_row, rows, r->panels[2], n, v.first, v.tile.n, r->sums[0] + j * t->wide);
+            attention_add(t, r->p, v.tile.out_row, rows, r->panels[3], n, v.first, v.tile.n, r->sums[1] + j * t->wide);
         }
     }
 }

@@ -44,13 +44,13 @@ static room room_of(const attention *t, int member) {
     return r;
 }
 
-/* One strip against the packed tile. */
-static void strip_step(const attention *t, const room *r, int64_t i, int64_t rows, int64_t n, const int32_t *from,
-                       const int32_t *to) {
+/* One strip against the packed tile of `packed` keys, of which it sees n from `first` on. */
+static void strip_step(const attention *t, const room *r, int64_t i, int64_t rows, int64_t packed, int64_t first,
+                       int64_t n, const int32_t *from, const int32_t *to) {
     const attention_call *a = t->a;
-    const int64_t columns = attention_round(n, t->f->lanes), bytes = attention_bytes(t);
     float rescale[64];
-    attention_multiply(t, r->q + i * t->deep * bytes, t->deep, a->head_dim, rows, r->keys, n, r->scores, columns, 0);
+    const int64_t columns =
+        attention_scores(t, r->q + i * t->deep * attention_bytes(t), rows, r->keys, packed, first, n, r->scores);
     const attention_tile tile = {.scores = r->scores,
                                  .row = columns,
                                  .rows = rows,
@@ -65,7 +65,7 @@ static void strip_step(const attention *t, const room *r, int64_t i, int64_t row
     t->c->f->attention_softmax(&tile, r->most + i, r->sum + i, rescale);
     for (int64_t k = 0; k < rows; k++)
         if (rescale[k] != 1) t->c->f->scale(r->o + (i + k) * t->wide, F32, t->wide, rescale[k]);
-    attention_multiply(t, r->p, columns, n, rows, r->values, a->head_dim, r->o + i * t->wide, t->wide, 1);
+    attention_add(t, r->p, columns, rows, r->values, packed, first, n, r->o + i * t->wide);
 }
 
 /* All tiles of the keys of a span, or of the virtual rows (NULL). */
@@ -88,13 +88,9 @@ static void key_tiles(const attention *t, const room *r, const attention_block *
         for (int64_t i = 0; i < r->rows; i += t->f->strip) {
             const int64_t rows = attention_least(t->f->strip, r->rows - i);
             int32_t from[64], to[64];
-            int seen = 0;
-            for (int64_t s = 0; s < rows; s++) {
-                from[s] = r->from[i + s] > j ? (int32_t)(r->from[i + s] - j) : 0;
-                to[s] = r->to[i + s] < j + n ? (int32_t)(r->to[i + s] - j) : (int32_t)n;
-                seen |= from[s] < to[s];
-            }
-            if (seen) strip_step(t, r, i, rows, n, from, to);
+            int64_t seen_from;
+            const int64_t seen = attention_seen(t, r->from + i, r->to + i, rows, j, n, from, to, &seen_from);
+            if (seen) strip_step(t, r, i, rows, n, seen_from, seen, from, to);
         }
     }
 }

@@ -151,12 +151,43 @@ int64_t attention_panels_bytes(const attention *t) {
     return STEP_BYTES * (of_rows > of_features ? of_rows : of_features);
 }
 
-void attention_multiply(const attention *t, const void *a, int64_t a_row, int64_t k, int64_t rows, const char *panels,
-                        int64_t columns, float *c, int64_t c_row, int add) {
-    const int64_t steps = steps_of(t, k);
-    multiply_run run = {.a = a, .row = a_row, .next = t->step == BF16 ? 2 : 1, .steps = steps, .type = t->step};
-    for (int64_t j = 0; j < columns; j += t->f->panel) {
-        run.b = panels + j * steps * STEP_BYTES;
-        t->f->multiply(&run, 1, rows, attention_least(t->f->panel, columns - j), c + j, c_row, add);
+int64_t attention_scores(const attention *t, const void *a, int64_t rows, const char *panels, int64_t n_packed,
+                         int64_t first, int64_t n, float *c) {
+    const int64_t steps = steps_of(t, t->a->head_dim), panel = t->f->panel;
+    const int64_t width = attention_least(n_packed - first, attention_round(n, panel)),
+                  row = attention_round(width, t->f->lanes);
+    multiply_run run = {.a = a, .row = t->deep, .next = t->step == BF16 ? 2 : 1, .steps = steps, .type = t->step};
+    for (int64_t j = 0; j < width; j += panel) {
+        run.b = panels + (first + j) * steps * STEP_BYTES;
+        t->f->multiply(&run, 1, rows, attention_least(panel, width - j), c + j, row, 0);
     }
+    return row;
+}
+
+void attention_add(const attention *t, const void *a, int64_t a_row, int64_t rows, const char *panels, int64_t n_packed,
+                   int64_t first, int64_t n, float *c) {
+    const int64_t steps = steps_of(t, n_packed), panel = t->f->panel;
+    multiply_run run = {
+        .a = a, .row = a_row, .next = t->step == BF16 ? 2 : 1, .steps = steps_of(t, n), .type = t->step};
+    for (int64_t j = 0; j < t->a->head_dim; j += panel) {
+        const int64_t width = attention_least(panel, t->wide - j);
+        run.b = panels + (j * steps + steps_of(t, first) * width) * STEP_BYTES;
+        t->f->multiply(&run, 1, rows, attention_least(panel, t->a->head_dim - j), c + j, t->wide, 1);
+    }
+}
+
+int64_t attention_seen(const attention *t, const int32_t *all_from, const int32_t *all_to, int64_t rows, int64_t origin,
+                       int64_t n, int32_t from[], int32_t to[], int64_t *first) {
+    int64_t begin = n, end = 0;
+    for (int64_t s = 0; s < rows; s++) {
+        from[s] = all_from[s] > origin ? (int32_t)(all_from[s] - origin) : 0;
+        to[s] = all_to[s] < origin + n ? (int32_t)(all_to[s] - origin) : (int32_t)n;
+        if (from[s] >= to[s]) continue;
+        begin = attention_least(begin, from[s]);
+        end = to[s] > end ? to[s] : end;
+    }
+    *first = begin / t->f->panel * t->f->panel;
+    for (int64_t s = 0; s < rows; s++)
+        from[s] -= (int32_t)*first, to[s] -= (int32_t)*first;
+    return begin < end ? end - *first : 0;
 }

@@ -50,9 +50,17 @@ void attention_copy(const attention *t, const void *from, int64_t stride, int64_
 void attention_pack_rows(const attention *t, const void *x, int64_t stride, int64_t n, char *panels);
 void attention_pack_features(const attention *t, const void *x, int64_t stride, int64_t n, char *panels);
 int64_t attention_panels_bytes(const attention *t); /* of either, for n <= tile */
-/* c (rows, columns) [+]= a (rows, k)·panels */
-void attention_multiply(const attention *t, const void *a, int64_t a_row, int64_t k, int64_t rows, const char *panels,
-                        int64_t columns, float *c, int64_t c_row, int add);
+/* Scores: c (rows, columns) = a (rows, head_dim)·(rows first.. of n_packed packed ones), at least n of them: whole panels.
+ * Returns columns (up to whole vectors), the row of c. first: a multiple of a panel. */
+int64_t attention_scores(const attention *t, const void *a, int64_t rows, const char *panels, int64_t n_packed,
+                         int64_t first, int64_t n, float *c);
+/* Sums: c (rows, head_dim) += a (rows, n)·(rows first.. of n_packed whose features are packed); c_row = wide. */
+void attention_add(const attention *t, const void *a, int64_t a_row, int64_t rows, const char *panels, int64_t n_packed,
+                   int64_t first, int64_t n, float *c);
+/* The columns from..to that any of `rows` rows sees in a tile of n columns that begins at `origin`, *first down to a whole
+ * panel; from[] and to[] become counts from there. Returns how many columns that is; 0: none. */
+int64_t attention_seen(const attention *t, const int32_t *all_from, const int32_t *all_to, int64_t rows, int64_t origin,
+                       int64_t n, int32_t from[], int32_t to[], int64_t *first);
 
 /* Bytes of what is multiplied. */
 static inline int64_t attention_bytes(const attention *t) {

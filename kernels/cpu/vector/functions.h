@@ -66,7 +66,7 @@ typedef struct {
     float scale, softcap;
     dtype type;      /* of p and dz */
     void *p, *dz;    /* (rows, out_row); columns outside from..to up to out_row become 0 */
-    int64_t out_row; /* n rounded up to whole vectors */
+    int64_t out_row; /* at least n, whole vectors */
 } attention_tile;
 
 typedef struct {

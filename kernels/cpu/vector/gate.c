@@ -7,17 +7,17 @@
 #define SQRT_HALF        0.70710678118654752440f
 #define INVERSE_SQRT_2PI 0.39894228040143267794f
 
-/* act(g), and act'(g) where slope is wanted. */
+/* act(g), and act'(g) where slope is wanted. The tanh of gelu is taken as (1 + tanh a)/2 = σ(2a): one exponential. */
 INLINE floats activation(activation_kind act, floats g, floats *slope) {
     if (act == ACT_SILU) {
         const floats sigmoid = vector_sigmoid(g);
         if (slope) *slope = sigmoid * (1 + g * (1 - sigmoid));
-        return g / (1 + vector_exp(-g));
+        return g * sigmoid;
     }
     if (act == ACT_GELU_TANH) {
-        const floats t = vector_tanh(SQRT_2_OVER_PI * (g + 0.044715f * g * g * g));
-        if (slope) *slope = (1 + t) / 2 + g / 2 * (1 - t * t) * SQRT_2_OVER_PI * (1 + 3 * 0.044715f * g * g);
-        return g / 2 * (1 + t);
+        const floats square = g * g, half = vector_sigmoid(2 * SQRT_2_OVER_PI * g * (1 + 0.044715f * square));
+        if (slope) *slope = half + 2 * g * half * (1 - half) * SQRT_2_OVER_PI * (1 + 3 * 0.044715f * square);
+        return g * half;
     }
     if (act == ACT_GELU_ERF) {
         const floats e = vector_erf(g * SQRT_HALF);
