@@ -15,8 +15,9 @@ static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by 
 static const graft_slot slots[] = {
     LOWRANK_SLOTS(LOWRANK_INIT_A, LOWRANK_INIT_B, "alpha / rank"),
     GRAFT_SLOT_PARAM("m", "out", "m[o] = W[o,i] * W[o,i]; m = sqrt(m)", "lora_magnitude_vector", NULL),
-    GRAFT_SLOT_STEP("inv", "out"),     /* 1 / length, 0 for a row of zeros */
-    GRAFT_SLOT_STEP("g", "out"),
+    GRAFT_SLOT_STEP("inv", "out"),     /* 1 / length, 0 for a row of zeros  */
+    GRAFT_SLOT_STEP("none", "out"),    /* 1 for a row of zeros, else 0      */
+    GRAFT_SLOT_TEMP("g", "out"),       /* m / length, or 1                  */
     GRAFT_SLOT_KEPT("z", "rows, out"), /* x·Vᵀ */
     GRAFT_SLOT_TEMP("AW", "rank, out"),
     GRAFT_SLOT_TEMP("AA", "rank, rank"),
@@ -37,10 +38,11 @@ static void prepare(graft_call *c) {
     graft_run(c, "inv[o]  += 2 * s * B[o,r] * AW[r,o]");
     graft_run(c, "inv[o]  += s * s * B[o,r] * AA[r,q] * B[o,q]");
     graft_run(c, "inv      = inv > 0 ? 1 / sqrt(inv) : 0");
-    graft_run(c, "g        = inv > 0 ? m * inv : 1");
+    graft_run(c, "none     = inv == 0");
 }
 
 static void forward(graft_call *c) { /* y holds x·Wᵀ + b */
+    graft_run(c, "g       = m * inv + none");
     graft_run(c, "H[n,r]  = x[n,i] * A[r,i]");
     graft_run(c, "z[n,o]  = x[n,i] * W[o,i]");
     graft_run(c, "y[n,o] -= z[n,o]");
@@ -49,6 +51,7 @@ static void forward(graft_call *c) { /* y holds x·Wᵀ + b */
 }
 
 static void backward(graft_call *c) {
+    graft_run(c, "g        = m * inv + none");
     graft_run(c, "dm[o]   += dy[n,o] * z[n,o] * inv[o]");            /* ∂g/∂m = 1 / length             */
     graft_run(c, "dB[o,r] += s * g[o] * dy[n,o] * H[n,r]");
     graft_run(c, "dH[n,r]  = s * g[o] * dy[n,o] * B[o,r]");

@@ -71,7 +71,50 @@ static void check_gradients(const char *name, const safetensors *got, const safe
     }
 }
 
-static void check_case(const char *name, const char *device) {
+/* token_nll[b, t] is that of label t: one place later than where we have it, since we count what predicts. */
+static void check_losses(const char *name, const safetensors *got, const safetensors *want, double bound) {
+    int64_t n, m;
+    float *mine = values_of(got, "token_nll", &n), *theirs = values_of(want, "token_nll", &m);
+    const int64_t rows = safetensors_find(want, "token_nll")->shape[0], width = m / rows, own = n / rows;
+    for (int64_t b = 0; b < rows; b++)
+        for (int64_t t = own >= width ? 0 : 1; t < width; t++)
+            cr_expect_leq(fabs((double)mine[b * own + own - width + t] - (double)theirs[b * width + t]), bound,
+                          "%s: loss of row %lld, token %lld", name, (long long)b, (long long)t);
+    free(mine);
+    free(theirs);
+}
+
+/* A folder with these settings, and with the tensors of a file whose names do not contain `without`. */
+static char *make_folder(const char *name, const json_t *config, const char *tensors, const char *without) {
+    graft_error err = {0};
+    safetensors *st = NULL;
+    char *const folder = mem_format("%s/adapter-%s-%d", BINARY_DIR, name, (int)getpid());
+    char *const settings = path_join(folder, "adapter_config.json");
+    char *const file = path_join(folder, "adapter_model.safetensors");
+    cr_assert_eq(safetensors_open(tensors, &st, &err), 0, "%s", err.text);
+    tensor_out *const list = mem_new((size_t)safetensors_count(st) + 1, sizeof *list);
+    int64_t count = 0, size;
+    for (int64_t t = 0; t < safetensors_count(st); t++) {
+        const tensor_info *const info = safetensors_at(st, t);
+        if (strstr(info->name, without)) continue;
+        list[count] = (tensor_out){.name = info->name, .dtype = F32, .rank = info->rank};
+        memcpy(list[count].shape, info->shape, sizeof info->shape);
+        list[count++].data = values_of(st, info->name, &size);
+    }
+    cr_assert_eq(file_make_folders(folder, &err), 0, "%s", err.text);
+    cr_assert_eq(json_write_file(settings, config, 0, &err), 0, "%s", err.text);
+    cr_assert_eq(safetensors_write(file, list, count, NULL, 0, &err), 0, "%s", err.text);
+    for (int64_t t = 0; t < count; t++)
+        free((void *)(uintptr_t)list[t].data);
+    safetensors_close(st);
+    free(list);
+    free(settings);
+    free(file);
+    return folder;
+}
+
+/* adapter: another folder than the case's own, or NULL. */
+static void check_case(const char *name, const char *adapter, const char *device) {
     graft_error err = {0};
     json_t *meta = NULL;
     char *folder = path_join(GOLDEN, name), *file = path_join(folder, "case.json");
@@ -82,10 +125,11 @@ static void check_case(const char *name, const char *device) {
     cr_assert_eq(json_read_file(file, 0, &meta, &err), 0, "%s", err.text);
     const char *base = json_string_value(json_object_get(meta, "base"));
     char *out = mem_format("%s/adapter-%s-%s-%d.safetensors", BINARY_DIR, name, device, (int)getpid());
-    char *line = mem_format(
-        "'%s/bin/graft' probe '%s/%s' --adapter '%s' --input '%s/case.safetensors' --output '%s' --grads "
-        "--device %s",
-        BINARY_DIR, strncmp(base, "_models", 7) == 0 ? GOLDEN : SHARED_DIR, base, folder, folder, out, device);
+    char *line =
+        mem_format("'%s/bin/graft' probe '%s/%s' --adapter '%s' --input '%s/case.safetensors' --output '%s' --grads "
+                   "--device %s",
+                   BINARY_DIR, strncmp(base, "_models", 7) == 0 ? GOLDEN : SHARED_DIR, base, adapter ? adapter : folder,
+                   folder, out, device);
     cr_assert_eq(system(line), 0, "%s", line);
     char *in = path_join(folder, "case.safetensors"), *grads = path_join(folder, "grads.safetensors");
     safetensors *got = NULL, *want = NULL, *want_grads = NULL;
@@ -94,6 +138,7 @@ static void check_case(const char *name, const char *device) {
               "%s", err.text);
     const json_t *bounds = json_object_get(meta, "tolerances");
     check_logits(name, got, want, number(bounds, "logits_abs"));
+    check_losses(name, got, want, number(bounds, "token_nll_abs"));
     check_gradients(name, got, want_grads, number(bounds, "grad_rel_l2_per_tensor"));
     int64_t one;
     float *loss = values_of(got, "loss", &one);
@@ -112,8 +157,8 @@ static void check_case(const char *name, const char *device) {
 
 #define CASE(test, name)                                                                                               \
     Test(adapters, test) {                                                                                             \
-        check_case(name, "ref");                                                                                       \
-        check_case(name, "cpu");                                                                                       \
+        check_case(name, NULL, "ref");                                                                                 \
+        check_case(name, NULL, "cpu");                                                                                 \
     }
 
 CASE(lora_on_query_and_value, "lora-qv-r8")
@@ -127,3 +172,52 @@ CASE(lora_of_the_embedding, "lora-embedding")
 CASE(lora_with_a_trained_embedding, "lora-save-embed")
 CASE(lora_with_a_trained_head, "lora-save-lm-head")
 CASE(rslora, "rslora-r16")
+CASE(dora, "dora-r8")
+CASE(dora_of_gemma3, "dora-gemma3")
+CASE(ia3, "ia3")
+CASE(oft, "oft-b8")
+CASE(loha, "loha-r4")
+CASE(lokr, "lokr-r4")
+CASE(vera, "vera-r16")
+CASE(adalora, "adalora")
+CASE(norms, "ln-tuning")
+CASE(prefix, "prefix-nv6")
+CASE(prefix_in_sliding_windows, "prefix-gemma3")
+CASE(prompt, "prompt-nv6")
+CASE(bottleneck_behind_the_mlp, "bottleneck-seq-bn")
+CASE(bottleneck_behind_both, "bottleneck-double-seq-bn")
+
+/* Checks a case through a folder made of one of its files. */
+static void check_made(const char *name, const char *settings, const char *tensors, const char *without) {
+    graft_error err = {0};
+    json_t *config = NULL;
+    char *const path = mem_format(GOLDEN "/%s/%s", name, tensors);
+    char *const file = mem_format(GOLDEN "/%s/adapter_config.json", name);
+    if (!file_exists(path)) {
+        fprintf(stderr, "skipped: %s is not there\n", path);
+        cr_skip_test();
+    }
+    if (settings)
+        json_read_text(settings, strlen(settings), "settings", 0, &config, &err);
+    else
+        json_read_file(file, 0, &config, &err);
+    cr_assert_eq(err.code, 0, "%s", err.text);
+    char *const folder = make_folder(name, config, path, without);
+    check_case(name, folder, "ref");
+    check_case(name, folder, "cpu");
+    cr_assert_eq(file_remove_tree(folder, &err), 0, "%s", err.text);
+    json_decref(config);
+    free(path);
+    free(file);
+    free(folder);
+}
+
+Test(adapters, biases) {
+    check_made("bitfit-qwen2", "{\"peft_type\": \"BITFIT\"}", "biases.safetensors", "nothing");
+}
+
+/* The matrices that are drawn again are those that torch drew. */
+Test(adapters, vera_whose_random_matrices_are_not_stored) {
+    check_made("vera-r16", NULL, "adapter_model.safetensors", "vera_A");
+    check_made("vera-r16", NULL, "adapter_model.safetensors", "base_model.vera_");
+}

@@ -152,3 +152,9 @@ Test(merge, an_adapted_half_of_a_tied_pair_is_untied) {
     check_case("lora-save-lm-head");
     check_case("lora-save-embed");
 }
+Test(merge, every_other_technique_that_a_weight_can_hold) {
+    static const char *const names[] = {"dora-r8", "dora-gemma3", "ia3",      "oft-b8",
+                                        "loha-r4", "lokr-r4",     "vera-r16", "adalora"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_case(names[i]);
+}

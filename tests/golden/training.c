@@ -135,6 +135,19 @@ static safetensors *open_file(const char *folder, const char *name) {
     return st;
 }
 
+/* The tensors of a folder, whatever its kind. */
+static safetensors *open_tensors(const char *folder) {
+    static const char *const names[] = {"adapter_model.safetensors", "adapter.safetensors", "model.safetensors"};
+    int n = 0;
+    for (; n < 2; n++) {
+        char *const path = path_join(folder, names[n]);
+        const int there = file_exists(path);
+        free(path);
+        if (there) break;
+    }
+    return open_file(folder, names[n]);
+}
+
 /* |mine - final| / |final - initial| over all tensors of the case. */
 static void check_final(const run_case *c, const char *out, const char *folder, const json_t *meta,
                         const json_t *curve) {
@@ -142,9 +155,9 @@ static void check_final(const run_case *c, const char *out, const char *folder, 
     if (!json_object_get(bounds, "final_update_rel_l2")) return;
     const char *const initial = json_string_value(json_object_get(meta, "initial"));
     char *const begun = c->whole ? path_join(SHARED_DIR, c->whole) : path_join(folder, initial);
+    char *const run = path_join(out, "run");
     safetensors *const want = open_file(folder, "final.safetensors");
-    safetensors *const from = open_file(begun, c->whole ? "model.safetensors" : "adapter_model.safetensors");
-    safetensors *const got = open_file(out, c->whole ? "run/model.safetensors" : "run/adapter_model.safetensors");
+    safetensors *const from = open_tensors(begun), *const got = open_tensors(run);
     double apart = 0, moved = 0;
     for (int64_t t = 0; t < safetensors_count(want); t++) {
         int64_t n, m, k;
@@ -167,6 +180,7 @@ static void check_final(const run_case *c, const char *out, const char *folder, 
     safetensors_close(from);
     safetensors_close(got);
     free(begun);
+    free(run);
 }
 
 static void check_case(const run_case *c, const char *device) {
@@ -211,7 +225,11 @@ CASE(dora_r8, "dora-r8", "plugin = dora\n", NULL, NULL)
 CASE(lora_accum4, "lora-accum4", lora, NULL, NULL)
 CASE(lora_gemma3, "lora-gemma3", lora, NULL, NULL)
 CASE(full, "full", "plugin = full\n", NULL, STORIES)
-CASE(bitfit_qwen2, "bitfit-qwen2", "plugin = full\ntargets = *.bias\n", NULL, QWEN2)
+CASE(biases_of_qwen2, "bitfit-qwen2", "plugin = full\ntargets = *.bias\n", NULL, QWEN2)
+CASE(bitfit_qwen2, "bitfit-qwen2", "plugin = bitfit\n", NULL, QWEN2)
+CASE(ia3, "ia3", "plugin = ia3\n", NULL, NULL)
+CASE(prefix, "prefix", "plugin = prefix\n", NULL, NULL)
+CASE(bottleneck, "bottleneck", "plugin = bottleneck\n", NULL, NULL)
 CASE(qlora_nf4, "qlora-nf4", lora, "[quantizer]\nplugin = quant-nf4\n", NULL)
 CASE(qlora_nf4_from_state, "qlora-nf4-dq", lora,
      "[quantizer]\nplugin = quant-nf4\nstate = " GOLDEN "/training/_quant/stories260k-nf4-dq.safetensors\n", NULL)
