@@ -397,6 +397,8 @@ value evaluate_node(rendering *r, const node *n) {
     if (++r->steps > TEMPLATE_STEPS) render_fail(r, "the template takes more than %d steps", TEMPLATE_STEPS);
     if (++r->depth > TEMPLATE_DEPTH) render_fail(r, "expressions nest more than %d deep", TEMPLATE_DEPTH);
     const value out = failed(r) ? value_none() : evaluate_kind(r, n);
+    r->steps += out.kind == V_STRING ? (int64_t)(out.s.length / 128)
+                                     : value_weight(out) / 64; /* who gets it walks through it */
     r->depth--;
     return failed(r) ? value_none() : out;
 }
@@ -444,10 +446,11 @@ static void run_for(rendering *r, const node *n) {
         items = kept;
     }
     const int64_t count = failed(r) ? 0 : items.list->count;
+    const value loop = value_new_dict(r, V_NAMESPACE); /* one for all rounds, as in Jinja */
     for (int64_t i = 0; i < count && !failed(r) && r->leave != N_BREAK; i++) {
+        if (++r->steps > TEMPLATE_STEPS) render_fail(r, "the template takes more than %d steps", TEMPLATE_STEPS);
         own = (frame){.up = outer};
         r->now = &own;
-        value loop = value_new_dict(r, V_NAMESPACE);
         const struct {
             const char *name;
             value v;

@@ -2,7 +2,7 @@
 #define GRAFT_TEXT_TEMPLATE_PRIVATE_H
 #include "text/template.h"
 
-enum { TEMPLATE_DEPTH = 120, TEMPLATE_STEPS = 4000000, TEMPLATE_OUTPUT = 64 << 20, TEMPLATE_ITEMS = 1 << 20 };
+enum { TEMPLATE_DEPTH = 120, TEMPLATE_STEPS = 8000000, TEMPLATE_OUTPUT = 64 << 20, TEMPLATE_VALUES = 8 << 20 };
 
 /* ---- values: Python's, immutable, in the rendering's arena ---- */
 typedef enum {
@@ -32,10 +32,12 @@ typedef struct value value;
 typedef struct {
     value *at;
     int64_t count, capacity;
+    int64_t weight; /* of what it holds, as often as it holds it: bounds every walk through it */
 } value_list;
 typedef struct {
     value *keys, *values;
     int64_t count, capacity;
+    int64_t weight; /* as of a list */
 } value_dict;
 typedef struct node node;
 typedef struct frame frame;
@@ -163,6 +165,7 @@ int value_true(value v);
 int value_equal(value a, value b);
 int value_less(rendering *r, value a, value b); /* Python's <; an error when they cannot be compared */
 int value_in(rendering *r, value item, value whole);
+int64_t value_weight(value v);             /* about how much work it is to walk through it */
 value value_string(rendering *r, value v); /* str(v), marks kept */
 void value_repr(rendering *r, value v, strbuf *out);
 const char *value_kind_name(value v);                              /* Python's: "str", "NoneType" ... */

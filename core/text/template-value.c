@@ -32,14 +32,38 @@ value value_undefined(const char *name) {
         .kind = V_UNDEFINED, .s = {name, strlen(name), NULL}
     };
 }
-value value_copy(rendering *r, const char *text, size_t length) {
-    r->items += (int64_t)length / 16;
-    if (r->items > TEMPLATE_OUTPUT) render_fail(r, "the template makes more than %d MB of text", TEMPLATE_OUTPUT >> 20);
-    return failed(r) ? value_words("") : value_text(arena_copy(&r->memory, text ? text : "", length), length);
+/* Memory is counted in items of the size of a value. */
+enum { TEXT_ITEM = sizeof(value) };
+
+static void count_items(rendering *r, int64_t count) {
+    r->items += count;
+    if (r->items > TEMPLATE_VALUES)
+        render_fail(r, "the template makes more than %d MB of values", (int)((TEMPLATE_VALUES * sizeof(value)) >> 20));
 }
 
-static void count_item(rendering *r) {
-    if (++r->items > TEMPLATE_OUTPUT) render_fail(r, "the template makes too many values");
+int64_t value_weight(value v) {
+    switch (v.kind) {
+    case V_STRING:
+        return 1 + (int64_t)(v.s.length / TEXT_ITEM);
+    case V_LIST:
+    case V_TUPLE:
+        return 1 + v.list->weight;
+    case V_DICT:
+        return 1 + v.dict->weight;
+    default:
+        return 1;
+    }
+}
+
+/* A value that holds another one many times is as large as if it were written out. */
+static void add_weight(rendering *r, int64_t *weight, value item) {
+    *weight += value_weight(item);
+    if (*weight > TEMPLATE_VALUES) render_fail(r, "a value holds more than %d others", TEMPLATE_VALUES);
+}
+
+value value_copy(rendering *r, const char *text, size_t length) {
+    count_items(r, 1 + (int64_t)length / TEXT_ITEM);
+    return failed(r) ? value_words("") : value_text(arena_copy(&r->memory, text ? text : "", length), length);
 }
 
 value value_new_list(rendering *r, value_kind kind) {
@@ -58,13 +82,15 @@ static value *grow(rendering *r, value *old, int64_t count, int64_t capacity) {
 
 void list_add(rendering *r, value list, value item) {
     value_list *l = list.list;
-    count_item(r);
     if (failed(r)) return;
     if (l->count == l->capacity) {
+        count_items(r, l->capacity + 8);
+        if (failed(r)) return;
         l->capacity = l->capacity ? 2 * l->capacity : 8;
         l->at = grow(r, l->at, l->count, l->capacity);
     }
     l->at[l->count++] = item;
+    add_weight(r, &l->weight, item);
 }
 
 static int64_t dict_place(const value_dict *d, value key) {
@@ -76,18 +102,21 @@ static int64_t dict_place(const value_dict *d, value key) {
 void dict_put(rendering *r, value dict, value key, value item) {
     value_dict *d = dict.dict;
     const int64_t place = dict_place(d, key);
+    if (dict.kind == V_DICT) add_weight(r, &d->weight, item);
     if (place >= 0) {
         d->values[place] = item;
         return;
     }
-    count_item(r);
     r->steps += d->count / 8; /* keys are searched one by one */
     if (failed(r)) return;
     if (d->count == d->capacity) {
+        count_items(r, 2 * (d->capacity + 8));
+        if (failed(r)) return;
         d->capacity = d->capacity ? 2 * d->capacity : 8;
         d->keys = grow(r, d->keys, d->count, d->capacity);
         d->values = grow(r, d->values, d->count, d->capacity);
     }
+    if (dict.kind == V_DICT) add_weight(r, &d->weight, key);
     d->keys[d->count] = key;
     d->values[d->count++] = item;
 }
@@ -378,6 +407,7 @@ static const mark *moved(rendering *r, const mark *from, size_t begin, size_t en
     for (; from; from = from->next) {
         const size_t a = from->begin > begin ? from->begin : begin, b = from->end < end ? from->end : end;
         if (a > b || (a == b && from->begin < from->end && begin < end)) continue;
+        count_items(r, 1);
         mark *m = arena_new(&r->memory, 1, sizeof *m);
         *m = (mark){a - begin + to, b - begin + to, from->message, rest};
         *tail = m;
@@ -390,8 +420,7 @@ value value_join(rendering *r, value a, value b) {
     if (!a.s.length && !a.s.marks) return b;
     if (!b.s.length && !b.s.marks) return a;
     if (a.s.length + b.s.length > TEMPLATE_OUTPUT) render_fail(r, "a text is longer than %d MB", TEMPLATE_OUTPUT >> 20);
-    r->items += (int64_t)(a.s.length + b.s.length) / 16;
-    if (r->items > TEMPLATE_OUTPUT) render_fail(r, "the template makes too much text");
+    count_items(r, 1 + (int64_t)(a.s.length + b.s.length) / TEXT_ITEM);
     if (failed(r)) return a;
     char *text = arena_new(&r->memory, a.s.length + b.s.length + 1, 1);
     if (a.s.length) memcpy(text, a.s.text, a.s.length);
