@@ -15,13 +15,19 @@ static run_tensors tensors_of(const training *t) {
                          .spec_count = t->session.spec_count};
 }
 
+/* Once a run, and only where they are wanted: the data are read to the end for them. */
+static int need_settings(training *t, graft_error *err) {
+    if (t->state.settings) return GRAFT_OK;
+    return settings_make(t->recipe, &t->session, t->data, t->plan.slice_rows, &t->state.settings, err);
+}
+
 int training_save(training *t, graft_error *err) {
     const char *const output = t->recipe->output.path;
     const run_tensors tensors = tensors_of(t);
     char *folder = NULL;
     if (t->saved_at == t->state.step) return GRAFT_OK;
     t->state.updates = optimizer_updates(t->optimizer);
-    if (metrics_sync(t->metrics, err) == GRAFT_OK &&
+    if (need_settings(t, err) == GRAFT_OK && metrics_sync(t->metrics, err) == GRAFT_OK &&
         checkpoint_begin(output, t->state.step, &folder, err) == GRAFT_OK &&
         state_write(folder, &tensors, &t->state, err) == GRAFT_OK &&
         output_write_adapters(&t->session, folder, t->base_model, err) == GRAFT_OK &&
@@ -63,7 +69,8 @@ static int check_length(const training *t, const run_state *was, graft_error *er
 int training_resume(training *t, graft_error *err) {
     const run_tensors tensors = tensors_of(t);
     run_state was;
-    if (state_read_json(t->checkpoint, &was, err) == GRAFT_OK && was.step > t->plan.steps)
+    if (state_read_json(t->checkpoint, &was, err) == GRAFT_OK && need_settings(t, err) == GRAFT_OK &&
+        was.step > t->plan.steps)
         fail(err, GRAFT_USAGE, "%s is behind step %lld, but this run ends at %lld", t->checkpoint, (long long)was.step,
              (long long)t->plan.steps);
     if (!err->code && settings_compare(was.settings, t->state.settings, t->checkpoint, err) == GRAFT_OK &&

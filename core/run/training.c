@@ -5,7 +5,6 @@
 #include "run/data-open.h"
 #include "run/evaluate.h"
 #include "run/output.h"
-#include "run/settings.h"
 #include "run/stop.h"
 #include "run/training-private.h"
 #include <math.h>
@@ -77,8 +76,7 @@ void training_close(training *t) {
 
 static int load(training *t, graft_error *err) {
     if (session_load(&t->session, (uint64_t)t->recipe->train.seed, err) || optimizer_allocate(t->optimizer, err) ||
-        workspace_create(t->session.model, t->session.adapters, &t->plan.workspace, &t->workspace, err) ||
-        settings_make(t->recipe, &t->session, t->data, t->plan.slice_rows, &t->state.settings, err))
+        workspace_create(t->session.model, t->session.adapters, &t->plan.workspace, &t->workspace, err))
         return err->code;
     if (t->checkpoint && training_resume(t, err)) return err->code;
     if (t->options.resume && !t->checkpoint) log_info("there is no checkpoint yet: the run begins at its first step");
