@@ -1,6 +1,7 @@
 /* cutting — one pass over the file, a small state for each unit. */
 #include "text/cutting.h"
 #include "base/memory.h"
+#include "text/table.h"
 #include <graft/graft.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +120,47 @@ static int end_array(const cutting *c, const datafile *f, const array_state *s, 
                           : "the file ends inside the JSON array; its ']' is missing");
 }
 
-/* ---- both ---- */
+/* ---- a table ---- */
+
+typedef struct {
+    table_state row;
+    int64_t begin; /* of the row being read */
+    int has_text, has_header;
+} rows_state;
+
+static void end_row(cutting *c, rows_state *s, int64_t at, int64_t next) {
+    if (s->has_text && s->has_header) add(c, s->begin);
+    if (s->has_text && !s->has_header) c->header_begin = s->begin, c->header_end = at, s->has_header = 1;
+    s->begin = next, s->has_text = 0;
+}
+
+static void cut_table(cutting *c, rows_state *s, const char *block, int64_t count, int64_t at) {
+    for (int64_t i = 0; i < count; i++) {
+        if (table_byte(&s->row, block[i], c->delimiter))
+            end_row(c, s, at + i, at + i + 1);
+        else
+            s->has_text |= !datafile_is_white(block[i]);
+    }
+}
+
+static int end_table(cutting *c, const datafile *f, rows_state *s, graft_error *err) {
+    if (s->row.quoted == 1)
+        return fail_at(f, s->begin, err, "a field in quotes of the row that begins here never ends");
+    end_row(c, s, f->size, f->size);
+    end(c, f->size);
+    return GRAFT_OK;
+}
+
+/* The delimiter, when the file is a table. */
+static int find_delimiter(cutting *c, const datafile *f, char *block, graft_error *err) {
+    const int64_t count = f->size - f->begin < DATAFILE_BLOCK ? f->size - f->begin : DATAFILE_BLOCK;
+    if (datafile_read(f, f->begin, count, block, err)) return err->code;
+    const char *const line = memchr(block, '\n', (size_t)count);
+    c->delimiter = table_delimiter(f->path, block, line ? line - block : count);
+    return GRAFT_OK;
+}
+
+/* ---- all ---- */
 
 /* Whether the first character of the file is '['. */
 static int begins_array(const datafile *f, char *block, int *is_array, graft_error *err) {
@@ -142,18 +183,23 @@ int cutting_make(const datafile *f, int32_t unit, cutting *out, graft_error *err
     line_state lines = {.line = f->begin};
     array_state array = {0};
     int is_array = 0;
-    if (unit == GRAFT_UNIT_JSON) begins_array(f, block, &is_array, err);
+    rows_state rows = {.row.field_begins = 1, .begin = f->begin};
+    if (unit == GRAFT_UNIT_JSON) find_delimiter(out, f, block, err);
+    if (unit == GRAFT_UNIT_JSON && !out->delimiter && !err->code) begins_array(f, block, &is_array, err);
     if (!is_array && unit == GRAFT_UNIT_JSON) out->unit = GRAFT_UNIT_LINE;
     for (int64_t at = f->begin, count; at < f->size && !err->code; at += count) {
         count = f->size - at < DATAFILE_BLOCK ? f->size - at : DATAFILE_BLOCK;
         if (datafile_read(f, at, count, block, err)) break;
-        if (is_array)
+        if (out->delimiter)
+            cut_table(out, &rows, block, count, at);
+        else if (is_array)
             cut_array(out, f, &array, block, count, at, err);
         else
             cut_lines(out, &lines, block, count, at);
     }
     free(block);
     if (err->code) return err->code;
+    if (out->delimiter) return end_table(out, f, &rows, err);
     if (is_array) return end_array(out, f, &array, err);
     end_line(out, &lines, f->size);
     if (unit == GRAFT_UNIT_FILE && out->count > 0) out->at[0] = f->begin;
@@ -169,6 +215,11 @@ void cutting_free(cutting *c) {
 int64_t cutting_trim(const cutting *c, int64_t i, const char *text) {
     int64_t length = c->at[i + 1] - c->at[i];
     if (c->unit == GRAFT_UNIT_FILE) return length;
+    if (c->delimiter) { /* white space may be a field */
+        while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r'))
+            length--;
+        return length;
+    }
     while (length > 0 && datafile_is_white(text[length - 1]))
         length--;
     if (c->unit != GRAFT_UNIT_JSON || i + 1 == c->count || length == 0) return length;

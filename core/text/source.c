@@ -2,6 +2,7 @@
 #include "text/source.h"
 #include "base/json.h"
 #include "text/cutting.h"
+#include "text/table.h"
 #include "text/utf8.h"
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,8 @@ struct source {
     int64_t length, capacity;
     int64_t parsed; /* the piece in `json`, -1: none */
     json_t *json;
-    arena values; /* JSON texts handed out for it */
+    json_t *names; /* of the fields of a table; NULL: it is none */
+    arena values;  /* JSON texts handed out for it */
 
     int64_t asked;     /* the last piece that was looked at, -1: none in this call */
     int missed;        /* whether a field was looked for in vain */
@@ -93,6 +95,27 @@ static const char *service_bytes(graft_source *face, int64_t *count) {
     return s->all;
 }
 
+/* The first row of a table. */
+static void read_names(source *s) {
+    const int64_t at = s->pieces.header_begin;
+    int64_t length = s->pieces.header_end - at;
+    if (length == 0) return; /* an empty file */
+    if (length > SOURCE_PIECE_MOST) {
+        say(s, 0, "the first row of the table is larger than 512 MiB");
+        return;
+    }
+    char *const text = mem_new((size_t)length + 1, 1);
+    if (datafile_read(&s->file, at, length, text, &s->error) == GRAFT_OK) {
+        while (length > 0 && text[length - 1] == '\r')
+            length--;
+        s->names = table_row(text, length, s->pieces.delimiter);
+        for (size_t i = 0; i < json_array_size(s->names); i++)
+            if (!json_is_string(json_array_get(s->names, i)))
+                say(s, 0, "the first row of a table names the fields, and one has no name");
+    }
+    free(text);
+}
+
 static int64_t service_records(graft_source *face, int32_t unit) {
     source *const s = (source *)face;
     if (s->error.code) return 0;
@@ -103,7 +126,9 @@ static int64_t service_records(graft_source *face, int32_t unit) {
     } else {
         cutting_free(&s->pieces);
         s->held = s->parsed = -1;
-        cutting_make(&s->file, unit, &s->pieces, &s->error);
+        json_decref(s->names);
+        s->names = NULL;
+        if (cutting_make(&s->file, unit, &s->pieces, &s->error) == GRAFT_OK && s->pieces.delimiter) read_names(s);
     }
     return s->error.code ? 0 : s->pieces.count;
 }
@@ -150,8 +175,17 @@ static int parse(source *s, int64_t i) {
     if (hold(s, i)) return s->error.code;
     if (s->parsed == i) return GRAFT_OK;
     json_decref(s->json);
+    s->json = NULL;
     arena_free(&s->values);
     s->parsed = -1;
+    if (s->names) {
+        graft_error why = {0};
+        if (table_record(s->names, s->text, s->length, s->pieces.delimiter, &s->json, &why))
+            say(s, 0, why.text);
+        else
+            s->parsed = i;
+        return s->error.code;
+    }
     const size_t flags = JSON_ALLOW_NUL | JSON_DECODE_ANY;
     json_error_t where;
     s->json = json_loadb(s->text, (size_t)s->length, flags, &where);
@@ -293,6 +327,7 @@ void source_close(source *s) {
     datafile_close(&s->file);
     cutting_free(&s->pieces);
     json_decref(s->json);
+    json_decref(s->names);
     arena_free(&s->values);
     free(s->text);
     free(s->all);

@@ -1,4 +1,5 @@
-/* jsonl — records from a file of JSON: one object a line (JSONL), or one array of objects.
+/* jsonl — records from a file of JSON: one object a line (JSONL), or one array of objects; or from a table (.csv, .tsv) whose
+ * first row names the fields.
  *
  *   prompt + completion                    trained on the completion; chosen is another name of it (rejected is not read)
  *   instruction (+ input) + output         the same, in the words of Stanford Alpaca
@@ -169,7 +170,7 @@ static const graft_component component = {
     .size = sizeof component,
     .kind = "graft.loader/1",
     .name = "jsonl",
-    .doc = "records of a JSON or JSONL file",
+    .doc = "records of a JSON, JSONL, CSV or TSV file",
     .paper = "",
     .config_size = sizeof(jsonl),
     .options = GRAFT_ROWS(options),

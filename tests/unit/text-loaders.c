@@ -86,3 +86,26 @@ Test(loaders, jsonl_says_which_half_is_missing) {
         "! a.jsonl:1: there is an instruction but no output; `output = NAME` says which field answers; it has "
         "instruction, response");
 }
+
+Test(loaders, jsonl_reads_tables_by_the_names_of_their_first_row) {
+    kit_expect_records("jsonl", "",
+                       kit_file("a.csv",
+                                "\xEF\xBB\xBFprompt,completion,text\r\n"
+                                "a,b,\r\n"
+                                "\"x, \"\"y\"\"\",\"two\nlines\",\n"
+                                "\n"
+                                ",,whole \n"
+                                "\"\",c\"d\"e,",
+                                -1),
+                       "P(a)C(b)\nP(x, \"y\")C(two\\nlines)\nT(whole )\nP()C(c\"d\"e)");
+    kit_expect_records("jsonl", "prompt=q; completion=a", kit_file("a.tsv", "q\ta\none, two\t3\n", -1),
+                       "P(one, two)C(3)");
+    kit_expect_records("jsonl", "", kit_gzip("b.csv.gz", "prompt;completion\na;b\n", 22), "P(a)C(b)");
+    kit_expect_records("jsonl", "", kit_file("c.csv", "prompt,completion\na,b\na,b,c\n", -1),
+                       "P(a)C(b)\n! c.csv:3: the row has 3 fields, the first row names 2");
+    kit_expect_records("jsonl", "", kit_file("d.csv", "prompt,completion\na,b\n\"a,b\n\n", -1),
+                       "! d.csv:3: a field in quotes of the row that begins here never ends");
+    kit_expect_records("jsonl", "", kit_file("e.csv", "prompt,\na,b\n", -1),
+                       "! e.csv: the first row of a table names the fields, and one has no name");
+    kit_expect_records("jsonl", "", kit_file("f.csv", "prompt,completion\n", -1), "! f.csv holds no records");
+}
