@@ -361,6 +361,48 @@ static void place_instances(adapt *a) {
     }
 }
 
+/* What a site holds back or takes out of W must be W's alone: no other module may read the same numbers, and no other technique
+ * may write what a mask holds at zero. */
+static int check_replaced(const adapt *a, int32_t point, graft_error *err) {
+    instance *const *const at = a->at[point];
+    const instance *writer = NULL;
+    int32_t writers = 0, masked = 0;
+    for (int32_t n = 0; at && at[n]; n++) {
+        const technique *const t = &a->techniques[at[n]->spec];
+        int32_t own = 0;
+        for (int32_t s = 0; s < slot_count(t); s++)
+            own |= (slot_of(t, s)->flags & GRAFT_MASK) != 0;
+        masked |= own;
+        writers += own || at[n]->replaces;
+        if (own || at[n]->replaces) writer = at[n];
+    }
+    if (!writer) return GRAFT_OK;
+    const char *const name = a->techniques[writer->spec].in.component->name;
+    const base_tensor *const other = a->points[point].tensor ? adapt_other_half(a, a->points[point].tensor) : NULL;
+    if (other)
+        return fail(err, GRAFT_USAGE,
+                    "%s at %s changes the weight itself, which %s shares: exclude it, or name it in modules_to_save",
+                    name, writer->site.name, other->module);
+    if (masked && writers > 1)
+        return fail(err, GRAFT_USAGE,
+                    "%s at %s changes the weight itself, of which another technique holds a part at zero; let each "
+                    "have its own targets",
+                    name, writer->site.name);
+    return GRAFT_OK;
+}
+
+static int check_mask(const technique *t, const instance *i, graft_error *err) {
+    for (int32_t s = 0; s < slot_count(t); s++) {
+        const slot_state *const m = &i->slots[s];
+        if (!(slot_of(t, s)->flags & GRAFT_MASK)) continue;
+        if (i->site.kind != GRAFT_LINEAR || i->site.onehot || m->rank != 2 || m->shape[0] != i->site.out ||
+            m->shape[1] != i->site.in)
+            return fail(err, GRAFT_FAILED, "%s at %s: the mask %s must have the shape of W, \"out, in\" of a linear",
+                        t->in.component->name, i->site.name, slot_of(t, s)->name);
+    }
+    return GRAFT_OK;
+}
+
 int adapt_bind(const adapt_spec *specs, int32_t count, const adapt_point *points, int32_t point_count,
                int64_t max_rows_virtual, adapt **out, graft_error *err) {
     (void)max_rows_virtual;
@@ -374,14 +416,16 @@ int adapt_bind(const adapt_spec *specs, int32_t count, const adapt_point *points
         technique *t = &a->techniques[a->count++];
         if (name_technique(a, t, &specs[s], err) || bind_points(a, s, layers, err) || check_targets(a, t, err)) break;
         for (int32_t n = 0; n < t->count && !err->code; n++)
-            check_formulas(a, t, t->instances[n], err);
+            if (check_mask(t, t->instances[n], err) == GRAFT_OK) check_formulas(a, t, t->instances[n], err);
         if (!err->code) adapt_list_params(a, s, &params, &buffers, err);
     }
+    place_instances(a);
+    for (int32_t p = 0; p < point_count && !err->code; p++)
+        check_replaced(a, p, err);
     if (err->code) {
         adapt_free(a);
         return err->code;
     }
-    place_instances(a);
     *out = a;
     return GRAFT_OK;
 }
@@ -396,6 +440,8 @@ void adapt_free(adapt *a) {
         instance_free(t, t->widest);
         free(t->instances);
         free(t->fields);
+        free(t->saved_ranks);
+        free(t->saved_alphas);
     }
     for (int32_t p = 0; a->at && p < a->point_count; p++)
         free(a->at[p]);

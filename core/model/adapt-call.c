@@ -421,6 +421,7 @@ int adapt_check(adapt *a, instance *i, hook h, const char **refused, graft_error
         c.checking = 1;
         c.public.round = round;
         callback(&c.public);
+        i->replaces |= c.wrote_w;
         if (refused && c.refused) *refused = c.refused;
     }
     return err->code;
@@ -433,6 +434,22 @@ int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, 
     adapt_pass own;
     if (own_begin(&c, &own, t) == GRAFT_OK) service_run(&c.public, d->init);
     own_end(&c, &own);
+    return err->code;
+}
+
+int adapt_mask(adapt *a, instance *i, void *w, int32_t *wrote, graft_error *err) {
+    const technique *t = &a->techniques[i->spec];
+    const call_tensors tensors = {.w_tensor = w};
+    for (int32_t s = 0; s < slot_count(t) && !err->code; s++) {
+        if (!(slot_of(t, s)->flags & GRAFT_MASK)) continue;
+        adapt_calling c = call_make(a, i, HOOK_INIT, err);
+        adapt_pass own;
+        char *const text = mem_format("W *= %s", slot_of(t, s)->name);
+        if (own_begin(&c, &own, &tensors) == GRAFT_OK) service_run(&c.public, text);
+        own_end(&c, &own);
+        free(text);
+        *wrote = 1;
+    }
     return err->code;
 }
 

@@ -133,6 +133,12 @@ static int run_save_hooks(adapt *a, int32_t spec, graft_error *err) {
     technique *t = &a->techniques[spec];
     const call_tensors none = {0};
     t->field_count = 0;
+    t->saved_ranks = mem_grow(t->saved_ranks, (size_t)t->in.rank_pattern_count + 1, sizeof *t->saved_ranks);
+    t->saved_alphas = mem_grow(t->saved_alphas, (size_t)t->in.alpha_pattern_count + 1, sizeof *t->saved_alphas);
+    for (int32_t p = 0; p < t->in.rank_pattern_count; p++)
+        t->saved_ranks[p] = t->in.ranks[p];
+    for (int32_t p = 0; p < t->in.alpha_pattern_count; p++)
+        t->saved_alphas[p] = t->in.alphas[p];
     for (int32_t n = 0; n < t->count && !err->code; n++) {
         adapt_forget_saved(t->instances[n], slot_count(t));
         adapt_call(a, t->instances[n], HOOK_SAVE, NULL, &none, a->step, a->steps, NULL, err);
@@ -178,6 +184,19 @@ int adapt_kept_places(const adapt *a, int32_t spec, int32_t n, char **name, cons
 const graft_field *adapt_saved_fields(const adapt *a, int32_t spec, int32_t *count) {
     *count = a->techniques[spec].field_count;
     return a->techniques[spec].fields;
+}
+
+void adapt_saved_patterns(const adapt *a, int32_t spec, const double **ranks, const double **alphas) {
+    *ranks = a->techniques[spec].saved_ranks;
+    *alphas = a->techniques[spec].saved_alphas;
+}
+
+int32_t adapt_is_rewritten(const adapt *a, int32_t spec) {
+    const technique *t = &a->techniques[spec];
+    for (int32_t n = 0; n < t->count; n++)
+        for (int32_t s = 0; t->instances[n]->saved && s < slot_count(t); s++)
+            if (t->instances[n]->saved[s].values) return 1;
+    return 0;
 }
 
 /* ---- reading ---- */
@@ -292,6 +311,28 @@ int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err) {
     free(list);
     free(cuts);
     free(names);
+    free(c.at);
+    return err->code;
+}
+
+int adapt_compare(adapt *a, int32_t spec, const char *folder, graft_error *err) {
+    safetensors *st = NULL;
+    const chosen c = choose(a, spec);
+    peft_tensors_open(folder, &st, err);
+    for (int64_t t = 0; t < c.count && !err->code; t++) {
+        const tensor_info *info;
+        int64_t count;
+        float *const ours = adapt_saved(a, c.at[t], &count), *filed = NULL;
+        if (safetensors_need(st, c.at[t]->name, &info, err) == GRAFT_OK) {
+            filed = mem_new((size_t)info->count + 1, sizeof *filed);
+            if (info->count != count || peft_tensor_read(st, info, filed, err) ||
+                memcmp(ours, filed, (size_t)count * sizeof *ours) != 0)
+                fail(err, GRAFT_FAILED, "%s: %s is not what was written; is the disk sound?", folder, c.at[t]->name);
+        }
+        free(ours);
+        free(filed);
+    }
+    safetensors_close(st);
     free(c.at);
     return err->code;
 }

@@ -1,5 +1,7 @@
 /* adapt-host — the services of a callback that compute on the host, in double: reading and writing slots, SVD, QR, the round
  * trip through a quantizer, ranking, and what an adapter folder gets in place of a slot. */
+#include "config/option.h"
+#include "formats/targets.h"
 #include "model/adapt-private.h"
 #include "model/linalg.h"
 #include <stdlib.h>
@@ -213,12 +215,39 @@ void adapt_keep(graft_call *g, const char *name, int32_t dimension, const double
         saved->kept[k] = mask[k] != 0;
 }
 
+/* Where the file keeps this key of a site that a pattern names: its place among the patterns' values; NULL: it is the file's own. */
+static double *pattern_value(const adapt_calling *c, const char *key) {
+    technique *t = &c->a->techniques[c->i->spec];
+    const plugin_component *p = t->in.component;
+    const struct {
+        const char *option;
+        const char *const *names;
+        int32_t count;
+        double *values;
+    } kinds[] = {
+        {"rank",  t->in.rank_patterns,  t->in.rank_pattern_count,  t->saved_ranks },
+        {"alpha", t->in.alpha_patterns, t->in.alpha_pattern_count, t->saved_alphas}
+    };
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        const int row = option_find(p->options, p->option_count, kinds[k].option);
+        const int32_t found = targets_pattern(kinds[k].names, kinds[k].count, c->i->site.name);
+        if (row >= 0 && found >= 0 && p->options[row].file && strcmp(p->options[row].file, key) == 0)
+            return &kinds[k].values[found];
+    }
+    return NULL;
+}
+
 void adapt_field(graft_call *g, const char *key, const char *value) {
     adapt_calling *c = (adapt_calling *)g;
     technique *t = &c->a->techniques[c->i->spec];
     if (c->err->code) return;
     if (c->h != HOOK_SAVE) {
         fail_here(c, "field", "is for save");
+        return;
+    }
+    double *const in_pattern = c->checking ? NULL : pattern_value(c, key);
+    if (in_pattern) {
+        *in_pattern = strtod(value, NULL);
         return;
     }
     int32_t f = 0;

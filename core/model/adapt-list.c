@@ -40,8 +40,7 @@ static adapt_param *train_tensor(adapt *a, int32_t spec, base_tensor *t, const c
     return p;
 }
 
-/* Of a tied pair (embedding and head, the only one in these families) the half that is not `t`; NULL: t is not tied. */
-static base_tensor *other_half(const adapt *a, const base_tensor *t) {
+base_tensor *adapt_other_half(const adapt *a, const base_tensor *t) {
     for (int32_t p = 0; t->layer < 0 && p < a->point_count; p++) {
         base_tensor *other = a->points[p].kinds & GRAFT_TENSOR ? a->points[p].tensor : NULL;
         if (other && other != t && other->layer < 0 && other->out == t->out && other->in == t->in &&
@@ -54,7 +53,7 @@ static base_tensor *other_half(const adapt *a, const base_tensor *t) {
 static void list_alias(adapt *a, int32_t spec, const instance *i, const graft_slot *d, int32_t *params) {
     base_tensor *tensor = a->points[i->point].tensor;
     if (!tensor) return;
-    if (tensor->tied_to >= 0) tensor = other_half(a, tensor); /* the pair is one parameter */
+    if (tensor->tied_to >= 0) tensor = adapt_other_half(a, tensor); /* the pair is one parameter */
     adapt_param *p = train_tensor(a, spec, tensor, d->file ? file_name(a, i, d->file) : tensor->name, params);
     if (p) p->in_file = d->file != NULL;
 }
@@ -98,7 +97,7 @@ static int list_extras(adapt *a, int32_t spec, int32_t *capacity, graft_error *e
             if (!(a->points[p].kinds & GRAFT_TENSOR) || !targets_module(t->in.modules_to_save[m], tensor->module))
                 continue;
             found = 1;
-            base_tensor *other = other_half(a, tensor);
+            base_tensor *other = adapt_other_half(a, tensor);
             if (other) /* keeps the numbers of the base when this half is trained alone */
                 other->tied_to = tensor->tied_to = -1;
             train_tensor(a, spec, tensor, arena_format(&a->names, "base_model.model.%s", tensor->name), capacity);

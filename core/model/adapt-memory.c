@@ -199,7 +199,8 @@ static int init_instance(adapt *a, instance *i, void *w, int32_t *replaced, graf
     for (int32_t s = 0; s < slot_count(&a->techniques[i->spec]) && !err->code; s++)
         if (held(slot_of(&a->techniques[i->spec], s)->role) && is_own(&a->techniques[i->spec], i, s))
             adapt_slot_init(a, i, s, &t, err);
-    return adapt_call(a, i, HOOK_INIT, NULL, &t, 0, 0, replaced, err);
+    if (adapt_call(a, i, HOOK_INIT, NULL, &t, 0, 0, replaced, err)) return err->code;
+    return w ? adapt_mask(a, i, w, replaced, err) : GRAFT_OK;
 }
 
 int adapt_init_at(adapt *a, int32_t point, void *w, int32_t *replaced, graft_error *err) {
@@ -273,6 +274,17 @@ int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_
     return err->code;
 }
 
+/* The optimizer moved every entry of the trained weights: those that masks hold go back to zero. */
+static int mask_trained(adapt *a, graft_error *err) {
+    for (int32_t s = 0; s < a->count; s++)
+        for (int32_t n = 0; n < a->techniques[s].count && !err->code; n++) {
+            const base_tensor *const t = a->points[a->techniques[s].instances[n]->point].tensor;
+            int32_t wrote = 0;
+            if (t && t->trained && t->in) adapt_mask(a, a->techniques[s].instances[n], t->master, &wrote, err);
+        }
+    return err->code;
+}
+
 int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err) {
     if (!a) return GRAFT_OK;
     a->step = step;
@@ -281,7 +293,7 @@ int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err) {
         for (int32_t s = 0; s < a->count; s++)
             for (int32_t n = 0; n < a->techniques[s].count && !err->code; n++)
                 adapt_call_round(a, a->techniques[s].instances[n], round, err);
-    return err->code;
+    return err->code ? err->code : mask_trained(a, err);
 }
 
 void adapt_enable(adapt *a, int32_t spec, int32_t on) {
@@ -290,6 +302,40 @@ void adapt_enable(adapt *a, int32_t spec, int32_t on) {
 }
 
 /* ---- what others ask ---- */
+
+int32_t adapt_replaces(const adapt *a, int32_t spec) {
+    for (int32_t s = 0; a && s < a->count; s++)
+        for (int32_t n = 0; (spec < 0 || s == spec) && n < a->techniques[s].count; n++)
+            if (a->techniques[s].instances[n]->replaces) return 1;
+    return 0;
+}
+
+/* Entries of a mask that are 0. */
+static int64_t count_zeros(const adapt *a, const slot_state *mask) {
+    kernels *const k = a->device;
+    void *const raw = mem_new((size_t)mask->count, (size_t)dtype_bytes(k->real));
+    double *const values = mem_new((size_t)mask->count, sizeof *values);
+    int64_t zeros = 0;
+    k->download(k, raw, mask->data, mask->count * dtype_bytes(k->real));
+    dtype_convert(values, F64, raw, k->real, mask->count);
+    for (int64_t e = 0; e < mask->count; e++)
+        zeros += values[e] == 0;
+    free(raw);
+    free(values);
+    return zeros;
+}
+
+void adapt_masked(const adapt *a, int64_t *zeros, int64_t *all) {
+    *zeros = *all = 0;
+    for (int32_t s = 0; a && s < a->count; s++)
+        for (int32_t n = 0; n < a->techniques[s].count; n++)
+            for (int32_t k = 0; k < slot_count(&a->techniques[s]); k++) {
+                const slot_state *const mask = &a->techniques[s].instances[n]->slots[k];
+                if (!(slot_of(&a->techniques[s], k)->flags & GRAFT_MASK)) continue;
+                *zeros += count_zeros(a, mask);
+                *all += mask->count;
+            }
+}
 
 static int64_t virtual_of(const adapt *a, int32_t kind, const void **rows, void **gradient) {
     for (int32_t s = 0; a && s < a->count; s++)

@@ -31,7 +31,8 @@ static chain chain_make(adapt *a, int32_t point, const adapt_pass *p, const void
     chain c = {.a = a, .p = p, .scratch = p->scratch};
     c.at = a ? &a->points[point] : NULL;
     for (instance **i = a && a->at[point] ? a->at[point] : NULL; i && *i && c.count < ADAPT_AT_POINT; i++)
-        if (a->techniques[(*i)->spec].enabled) c.list[c.count++] = *i;
+        if (a->techniques[(*i)->spec].enabled && a->techniques[(*i)->spec].functions->forward)
+            c.list[c.count++] = *i; /* one without a forward works on W alone */
     for (int32_t s = 0; s <= c.count; s++)
         c.stage[s] = x;
     return c;

@@ -59,6 +59,7 @@ typedef struct instance {
     compiled *programs;
     int32_t program_count, program_capacity;
     int32_t initialized;
+    int32_t replaces;                  /* 1: its init writes W */
     void *virtual_rows, *virtual_grad; /* KV and EMBED: dev real (rows, out) */
     saved_slot *saved;                 /* (slots) NULL: as they are          */
 } instance;
@@ -73,12 +74,13 @@ typedef struct {
     int32_t lowrank[4];                /* slots A and B, number s, slot H; lowrank[0] = -1: none */
     int32_t dropout;                   /* number of the option `dropout`, -1 = none */
     int32_t enabled;
-    int32_t quantizes;         /* 1: its init asked for the quantizer's round trip */
+    int32_t quantizes; /* 1: its init asked for the quantizer's round trip */
     instance **instances;
     int32_t count, capacity;
     instance *widest;    /* holds the SHARED slots, at the largest `in` and `out` of all sites; NULL: it has none */
     graft_field *fields; /* of adapter_config.json, by the save hook */
     int32_t field_count, field_capacity;
+    double *saved_ranks, *saved_alphas; /* of the patterns, where the save hook gave them others; NULL: as they are */
 } technique;
 
 struct adapt {
@@ -154,6 +156,8 @@ int adapt_check(adapt *a, instance *i, hook h, const char **refused, graft_error
 /* Runs a slot's init formula. */
 int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, graft_error *err);
 int adapt_slot_init_check(adapt *a, instance *i, int32_t slot, graft_error *err);
+/* W is zero wherever a MASK slot of the instance is. w: dev real (out, in); *wrote is set when there is such a slot. */
+int adapt_mask(adapt *a, instance *i, void *w, int32_t *wrote, graft_error *err);
 /* Every name of a hook's formulas, as many as returned; t has ADAPT_BINDINGS entries. */
 int32_t adapt_fill_names(const adapt *a, const instance *i, hook h, formula_tensor *t);
 extern const char *const adapt_hook_names[HOOK_COUNT];
@@ -174,6 +178,8 @@ void adapt_forget_saved(instance *i, int32_t slots);
 
 /* ---- adapt-list.c ---- */
 int adapt_list_params(adapt *a, int32_t spec, int32_t *params, int32_t *buffers, graft_error *err);
+/* Of a tied pair (embedding and head, the only one in these families) the half that is not `t`; NULL: t is not tied. */
+base_tensor *adapt_other_half(const adapt *a, const base_tensor *t);
 
 static inline const graft_slot *slot_of(const technique *t, int32_t slot) {
     return &t->in.component->slots[slot];

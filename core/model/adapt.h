@@ -121,7 +121,11 @@ int64_t adapt_virtual_embed(const adapt *a, const void **rows, void **gradient);
 int adapt_prepare(adapt *a, graft_error *err); /* after every change of parameters */
 /* Behind the last backward: gradients of virtual rows; then, in training (steps > 0), what techniques add to the loss. */
 int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_error *err);
-int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err);
+int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err); /* and masks of trained weights */
+/* 1: a section (-1: any) writes base weights while they are loaded. */
+int32_t adapt_replaces(const adapt *a, int32_t spec);
+/* Entries of base weights that masks hold at zero, and all entries of those weights; 0 of 0 without masks. */
+void adapt_masked(const adapt *a, int64_t *zeros, int64_t *all);
 void adapt_enable(adapt *a, int32_t spec, int32_t on); /* switch one adapter off and on (-1: all) */
 
 /* ---- what is trained ---- */
@@ -154,6 +158,12 @@ float *adapt_saved(adapt *a, const adapt_param *p, int64_t *count);
 int adapt_kept_places(const adapt *a, int32_t spec, int32_t n, char **name, const uint8_t **mask, int64_t *count);
 /* and keys of the configuration. Borrowed until the next adapt_save. */
 const graft_field *adapt_saved_fields(const adapt *a, int32_t spec, int32_t *count);
+/* the values of rank_pattern and alpha_pattern, in the patterns' order; NULL: nothing was saved yet. */
+void adapt_saved_patterns(const adapt *a, int32_t spec, const double **ranks, const double **alphas);
+/* 1: the last adapt_save put other tensors in place of parameters (PiSSA), so the folder is another technique's: */
+int32_t adapt_is_rewritten(const adapt *a, int32_t spec);
+/* it is compared, bit by bit, with what was saved. An error names the first tensor that differs. */
+int adapt_compare(adapt *a, int32_t spec, const char *folder, graft_error *err);
 /* Says what was bound and what was left out and why (for `graft plan` and `graft inspect`). */
 void adapt_describe(const adapt *a, FILE *to);
 

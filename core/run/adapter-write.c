@@ -162,6 +162,7 @@ int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, 
         if (w && w->transposed) c.fan_in_fan_out = 1;
     }
     set_targets(spec, a, which, points, point_count, &c);
+    if (spec->rank_pattern_count || spec->alpha_pattern_count) adapt_saved_patterns(a, which, &c.ranks, &c.alphas);
     peft_table table = adapter_table(spec->component, &c.memory);
     add_saved(a, which, &c, &table);
     if (peft_config_write(folder, &c, &table, spec->config, err) == GRAFT_OK) write_card(spec, folder, base_model, err);

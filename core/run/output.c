@@ -163,10 +163,13 @@ static int write_model_card(const session *s, const char *folder, const char *ba
 }
 
 int output_write(const session *s, const char *folder, const char *base_model, graft_error *err) {
-    if (has_model(s) &&
-        (model_save(s->model, folder, DTYPE_COUNT, shard_bytes, err) || write_model_card(s, folder, base_model, err)))
-        return err->code;
-    return output_write_adapters(s, folder, base_model, err);
+    if (!has_model(s)) return output_write_adapters(s, folder, base_model, err);
+    char *const own = path_absolute(folder); /* adapters beside it belong to the model that is written here */
+    if (model_save(s->model, folder, DTYPE_COUNT, shard_bytes, err) == GRAFT_OK &&
+        write_model_card(s, folder, base_model, err) == GRAFT_OK)
+        output_write_adapters(s, folder, own, err);
+    free(own);
+    return err->code;
 }
 
 /* ---- reading back ---- */
@@ -193,6 +196,12 @@ static int verify_adapter(const session *s, registry *plugins, int32_t spec, con
     adapt_spec again;
     arena memory = {0};
     int64_t size, again_size;
+    if (adapt_is_rewritten(s->adapters, spec)) {
+        if (adapter_folder_read(plugins, folder, &again, &memory, err) == GRAFT_OK)
+            adapt_compare(s->adapters, spec, folder, err);
+        arena_free(&memory);
+        return err->code;
+    }
     float *const before = snapshot(s, spec, &size), *after = NULL;
     if (adapter_folder_read(plugins, folder, &again, &memory, err) == GRAFT_OK &&
         adapt_load(s->adapters, spec, folder, err) == GRAFT_OK) {

@@ -45,10 +45,13 @@ int64_t plan_memory(void) {
 
 /* ---- sizes ---- */
 
-static int plan_steps(const recipe *r, const data_source *d, plan *p, graft_error *err) {
+static int plan_steps(const recipe *r, const session *s, const data_source *d, plan *p, graft_error *err) {
     const recipe_train *const t = &r->train;
+    int32_t trained;
     p->steps_per_epoch = d->steps_per_epoch;
     p->steps = t->steps ? t->steps : (int64_t)ceil(t->epochs * (double)d->steps_per_epoch);
+    adapt_params(s->adapters, &trained);
+    if (trained == 0) p->steps = 0; /* base weights are rewritten and nothing is learned */
     p->warmup = recipe_warmup(r, p->steps);
     if (d->steps_limit && p->steps > d->steps_limit)
         return fail(err, GRAFT_USAGE,
@@ -95,7 +98,7 @@ static void count_bytes(session *s, const data_source *d, const optimizer *o, pl
 
 int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, plan *out, graft_error *err) {
     *out = (plan){.bytes.program = resident(), .available = plan_memory()};
-    if (plan_steps(r, d, out, err) || plan_slices(r, s, d, out, err)) return err->code;
+    if (plan_steps(r, s, d, out, err) || plan_slices(r, s, d, out, err)) return err->code;
     int32_t tensors;
     const base_tensor *const t = model_tensors(s->model, &tensors);
     for (int32_t i = 0; i < tensors; i++)

@@ -17,7 +17,7 @@ static int create_optimizer(training *t, graft_error *err) {
     int32_t count;
     const adapt_param *const params = adapt_params(t->session.adapters, &count);
     const recipe_use *const use = &t->recipe->optimizer.use;
-    if (count == 0)
+    if (count == 0 && !adapt_replaces(t->session.adapters, -1))
         return fail(err, GRAFT_USAGE, "nothing is trained: the [adapter] sections of %s select no tensor",
                     t->recipe->file.path);
     return optimizer_create(use->component, use->config, params, count, t->session.device,
@@ -130,6 +130,7 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
     const double begun = seconds_now();
     t->progress = progress_begin(t->state.step, t->plan.steps, t->recipe->train.log_every, t->options.quiet);
     if (t->state.step == 0 && t->data->eval_count > 0) validate(t, &t->state.eval_before, err);
+    if (t->plan.steps == 0) t->state.eval_last = t->state.eval_before;
     while (!err->code && t->state.step < t->plan.steps && !out->interrupted) {
         metrics_line line;
         int64_t tokens;
@@ -158,6 +159,9 @@ static void fill_result(const training *t, training_result *out) {
     out->best_step = t->state.best_step;
     out->best_loss = t->state.best_loss;
     out->peak_memory = progress_peak_memory();
+    int64_t zeros, all;
+    adapt_masked(t->session.adapters, &zeros, &all);
+    out->sparsity = all ? (double)zeros / (double)all : NAN;
 }
 
 static int write_result(const training *t, const training_result *r, graft_error *err) {
@@ -190,9 +194,10 @@ static json_t *number_or_null(double value) {
 }
 
 json_t *training_result_json(const training_result *r) {
-    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:b}", "steps", (json_int_t)r->steps, "done",
+    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:b}", "steps", (json_int_t)r->steps, "done",
                      (json_int_t)r->done, "tokens", (json_int_t)r->tokens, "loss", number_or_null(r->loss),
                      "eval_before", number_or_null(r->eval_before), "eval_after", number_or_null(r->eval_after),
                      "perplexity", number_or_null(exp(r->eval_after)), "best_step", (json_int_t)r->best_step,
-                     "best_loss", number_or_null(r->best_loss), "interrupted", r->interrupted);
+                     "best_loss", number_or_null(r->best_loss), "sparsity", number_or_null(r->sparsity), "interrupted",
+                     r->interrupted);
 }

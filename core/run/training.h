@@ -28,6 +28,7 @@ typedef struct {
     double eval_before, eval_after; /* validation loss; NaN without a validation set                 */
     int64_t best_step;              /* with the lowest validation loss among the checkpoints; 0: none        */
     double best_loss;
+    double sparsity;         /* zeros among the weights that masks hold; NaN without masks                 */
     double seconds;          /* of the steps of this process                                          */
     int64_t tokens_computed; /* by this process                                                       */
     int64_t peak_memory;     /* bytes                                                                 */

@@ -4,6 +4,7 @@
 #ifndef GRAFT_LOWRANK_H
 #define GRAFT_LOWRANK_H
 #include <graft/graft.h>
+#include <stdio.h>
 
 typedef struct {
     int64_t rank;
@@ -38,6 +39,50 @@ static inline void lowrank_backward(graft_call *c) {
     graft_run(c, "dH[n,r]  = s * dy[n,o] * B[o,r]");
     graft_run(c, "dA[r,i] += dH[n,r] * x[n,i]");
     graft_run(c, "dx[n,i] += dH[n,r] * A[r,i]");
+}
+
+/* ---- members that begin by moving a part of W into the adapter (pissa, olora): W = W' + s·B0·A0 --------------------------
+ *
+ * The folder written belongs to the base as it was: [A; A0] and [B, -B0] add s·(B·A - B0·A0), at twice the rank and alpha. */
+
+/* clang-format off */
+#define LOWRANK_SPLIT_SLOTS                                                                                            \
+    LOWRANK_SLOTS(NULL, NULL, "alpha / rank"), GRAFT_SLOT_BUFFER("A0", "rank, in", NULL, NULL),                        \
+        GRAFT_SLOT_BUFFER("B0", "out, rank", NULL, NULL),                                                              \
+        {"A2", "2 * rank, in", GRAFT_TEMP, 0, NULL, "lora_A.weight", NULL, "", NULL},                                  \
+        {"B2", "out, 2 * rank", GRAFT_TEMP, 0, NULL, "lora_B.weight", NULL, "", NULL}
+
+#define LOWRANK_SPLIT_FIELDS(init_word)                                                                                \
+    {"peft_type", "LORA"}, {"use_rslora", "false"}, {"use_dora", "false"}, {"lora_bias", "false"},                     \
+        {"init_lora_weights", init_word}
+
+/* clang-format on */
+
+static inline void lowrank_split_bind(graft_call *c) {
+    const lowrank_options *o = c->self;
+    if (c->site->onehot) {
+        c->services->refuse(c, "an embedding is not decomposed");
+        return;
+    }
+    if (o->rank > c->site->in || o->rank > c->site->out)
+        c->services->fail(c, "rank is larger than a side of the matrix");
+    if (o->alpha <= 0) c->services->fail(c, "alpha must be above 0: the part of W moves through alpha / rank");
+}
+
+/* Once A and B have their first values: what they add is taken out of W. */
+static inline void lowrank_split(graft_call *c) {
+    graft_run(c, "W[o,i] -= s * B[o,r] * A[r,i]; A0 = A; B0 = B");
+}
+
+static inline void lowrank_split_save(graft_call *c) {
+    const lowrank_options *o = c->self;
+    char rank[32], alpha[32];
+    graft_run(c, "A2[(h,r),i] = h == 0 ? A[r,i] : A0[r,i]; B2[o,(h,r)] = h == 0 ? B[o,r] : -B0[o,r]");
+    snprintf(rank, sizeof rank, "%lld", 2 * (long long)o->rank);
+    snprintf(alpha, sizeof alpha, "%.17g", 2 * o->alpha);
+    c->services->field(c, "r", rank);
+    c->services->field(c, "lora_alpha", alpha);
+    c->services->field(c, "init_lora_weights", "true");
 }
 
 /* clang-format off */

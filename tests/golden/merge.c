@@ -143,6 +143,11 @@ Test(merge, lora_with_trained_biases) {
     check_case("lora-bias-all");
     check_case("lora-bias-only");
 }
+/* The part that left the base comes back: what PEFT merges of the converted folder. */
+Test(merge, pissa_and_olora_into_the_base_as_it_was) {
+    check_case("pissa-r8");
+    check_case("olora-r8");
+}
 Test(merge, rslora) {
     check_case("rslora-r16");
 }
