@@ -41,6 +41,7 @@ static history live(registry *plugins, const kit_variant *v, const char *folder,
     int32_t params, buffers;
     kit_open(&k, plugins, v, folder, device, 0, &left_out);
     cr_assert(!left_out, "%s takes nothing of this model", v->name);
+    kit_randomize(&k);
     const adapt_param *const p = adapt_params(k.a, &params), *const b = adapt_buffers(k.a, &buffers);
     for (k.step = 1; k.step < 3; k.step++) {
         kit_gradients(&k);

@@ -52,6 +52,7 @@ static void check_variant(registry *plugins, const kit_variant *v, int which, co
     cr_assert(!left_out || which > 0, "%s takes nothing of a model that has everything", title);
     if (!left_out) {
         const adapt_param *const p = adapt_params(k.a, &count);
+        kit_randomize(&k);
         double **const gradients = mem_new((size_t)count + 1, sizeof *gradients);
         kit_gradients(&k);
         for (int32_t i = 0; i < count; i++)

@@ -137,8 +137,7 @@ static void round_values(void *context, const base_tensor *like, void *values, g
     free(host);
 }
 
-/* Beside their first values parameters get random ones, so that nothing is zero. */
-static void randomize(kit *k) {
+void kit_randomize(kit *k) {
     int32_t count;
     const adapt_param *const p = adapt_params(k->a, &count);
     for (int32_t i = 0; i < count; i++) {
@@ -176,7 +175,7 @@ void kit_open(kit *k, registry *plugins, const kit_variant *v, const char *folde
     static const char *const everything[] = {"*"}, *const head[] = {"lm_head"};
     graft_error bound = {0};
     int32_t points;
-    *k = (kit){.step = 1};
+    *k = (kit){.step = 1, .regularize = 1};
     *left_out = 0;
     MUST(registry_find(plugins, PLUGIN_ADAPTER, v->name, NULL, &k->component, &err));
     MUST(kernels_open(device, NULL, &k->device, &err));
@@ -204,7 +203,6 @@ void kit_open(kit *k, registry *plugins, const kit_variant *v, const char *folde
     const workspace_config c = {.rows = KIT_ROWS, .documents = 2, .backward = 1, .checkpoint = checkpoint};
     MUST(workspace_create(k->m, k->a, &c, &k->w, &err));
     make_batch(k);
-    randomize(k);
 }
 
 void kit_close(kit *k) {
@@ -261,6 +259,6 @@ double kit_loss(kit *k) {
     MUST(pass_logprobs(k->w, &k->rows, logp, &err));
     for (int64_t i = 0; i < targets; i++)
         sum -= logp[i] / TOTAL;
-    MUST(adapt_regularize(k->a, k->step, STEPS, &more, &err)); /* its gradients are not looked at */
+    if (k->regularize) MUST(adapt_regularize(k->a, k->step, STEPS, &more, &err)); /* its gradients are not looked at */
     return sum + more;
 }

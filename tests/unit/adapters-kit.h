@@ -18,7 +18,7 @@ typedef struct {
 int kit_next(registry *plugins, int n, kit_variant *out);
 char *kit_title(const kit_variant *v); /* for messages, owned by the caller */
 
-/* One technique on everything that it takes in a model, its parameters random; a batch of two documents. */
+/* One technique on everything that it takes in a model, at its first values; a batch of two documents. */
 typedef struct {
     kernels *device;
     model *m;
@@ -29,12 +29,14 @@ typedef struct {
     arena memory;
     adapt_spec spec;
     int32_t ids[KIT_ROWS], positions[KIT_ROWS], targets[KIT_ROWS], first[2];
-    int64_t start[3], step; /* step of 4, from 1 */
+    int64_t start[3], step; /* step of 4, from 1                                 */
+    int regularize;         /* 1: what the technique adds to the loss belongs to it */
     model_rows rows;
 } kit;
 /* *left_out = 1: this model has nothing that the technique takes. */
 void kit_open(kit *k, registry *plugins, const kit_variant *v, const char *folder, const char *device, int checkpoint,
               int *left_out);
+void kit_randomize(kit *k); /* adds random numbers to every parameter, so that nothing is zero */
 void kit_close(kit *k);
 
 /* Gradients of the step's loss, what the technique adds to it included. */
