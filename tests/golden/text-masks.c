@@ -121,6 +121,27 @@ static void check_prompt(const case_template *t, json_t *conversation, const jso
     if (prefix) same_mask(&got, text_of(prompt, "mask_prefix"), "behind the prompt", row);
 }
 
+/* TRAIN_LAST: the last run of ones alone, by tags and by spans. */
+static void check_last(const case_template *t, const json_t *conversation, const json_t *row) {
+    static const char *const keys[] = {"mask_tag", "mask"};
+    masker *const makers[] = {t->mask_tagged, t->mask_plain};
+    for (int i = 0; i < 2; i++) {
+        char *const want = mem_copy_text(text_of(row, keys[i]));
+        int64_t at = (int64_t)strlen(want) - 1;
+        graft_error err = {0};
+        masked got;
+        while (at >= 0 && want[at] == '0')
+            at--;
+        while (at >= 0 && want[at] != '0')
+            at--;
+        for (; at >= 0; at--)
+            want[at] = want[at] == '?' ? '?' : '0';
+        cr_assert_eq(mask_conversation(makers[i], conversation, TRAIN_LAST, &got, &err), 0, "%s", err.text);
+        same_mask(&got, want, "the last answer", row);
+        free(want);
+    }
+}
+
 static void check_line(const case_template *t, const json_t *row) {
     graft_error err = {0};
     json_t *conversation = NULL;
@@ -141,6 +162,7 @@ static void check_line(const case_template *t, const json_t *row) {
             targets += got.trained[i];
         if (json_is_true(json_object_get(row, "must_flag"))) cr_expect_eq(targets, 0, "nothing to learn");
         check_prompt(t, conversation, row);
+        check_last(t, conversation, row);
     }
     json_decref(conversation);
 }
