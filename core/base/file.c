@@ -285,3 +285,11 @@ char *path_absolute(const char *path) {
     free(here);
     return absolute;
 }
+
+int path_same(const char *a, const char *b) {
+    char *const real_a = realpath(a, NULL), *const real_b = realpath(b, NULL);
+    const int same = real_a && real_b && strcmp(real_a, real_b) == 0;
+    free(real_a);
+    free(real_b);
+    return same;
+}

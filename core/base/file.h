@@ -26,5 +26,6 @@ int file_remove_tree(const char *path, graft_error *err);   /* rm -r; a missing 
 char *path_join(const char *folder, const char *name);      /* owned by the caller; an absolute name stands alone */
 char *path_folder(const char *path);                        /* "a/b" -> "a", "b" -> "."; owned by the caller */
 char *path_absolute(const char *path);                      /* against the current folder, links kept; owned by the caller */
+int path_same(const char *a, const char *b); /* 1: both exist and are one place, links followed */
 
 #endif

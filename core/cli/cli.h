@@ -11,7 +11,7 @@ typedef struct {
     int (*run)(int count, char **words); /* words[0] is the command's name */
 } command;
 
-extern const command command_train, command_eval, command_generate, command_chat, command_merge, command_plan, command_check, command_data,
+extern const command command_train, command_eval, command_generate, command_chat, command_merge, command_quantize, command_plan, command_check, command_data,
     command_explain, command_help, command_plugins, command_inspect, command_init, command_render, command_tokenize, command_probe;
 extern const command *const commands[]; /* NULL-terminated, in the order `graft --help` lists them */
 

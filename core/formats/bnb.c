@@ -75,8 +75,8 @@ static int is_block_size(int64_t n) {
     return n >= BLOCK_LEAST && n <= BLOCK_MOST && (n & (n - 1)) == 0;
 }
 
-/* No tensor may hang on the weight's name but those of its state. */
-static int check_siblings(const safetensors *st, const char *weight, graft_error *err) {
+/* No tensor may hang on the weight's name but those of its state, which 8 bits have none of. */
+static int check_siblings(const safetensors *st, const char *weight, bnb_kind kind, graft_error *err) {
     static const char *const known[] = {"absmax",
                                         "quant_map",
                                         "nested_absmax",
@@ -88,7 +88,7 @@ static int check_siblings(const safetensors *st, const char *weight, graft_error
         const char *const name = safetensors_at(st, i)->name;
         if (strncmp(name, weight, length) != 0 || name[length] != '.') continue;
         int found = 0;
-        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        for (size_t k = 0; kind == BNB_4BIT && k < sizeof known / sizeof *known; k++)
             found |= strcmp(name + length + 1, known[k]) == 0;
         if (!found)
             return fail(err, GRAFT_FAILED, "%s: tensor \"%s\" is no part of a bitsandbytes weight",
@@ -215,7 +215,10 @@ static int read_4bit(const safetensors *st, const char *weight, bnb_weight *w, g
     w->kind = BNB_4BIT;
     w->fp4 = fp4 != NULL;
     w->nested = find(st, weight, ".nested_absmax") || find(st, weight, ".nested_quant_map");
-    int rc = check_siblings(st, weight, err);
+    int rc = check_siblings(st, weight, BNB_4BIT, err);
+    if (rc == GRAFT_OK && find_beside(st, weight, "SCB"))
+        rc = fail(err, GRAFT_FAILED, "%s: weight \"%s\" has the state of 4 bits and the SCB of 8", safetensors_name(st),
+                  weight);
     if (rc == GRAFT_OK) rc = read_state_tensor(st, fp4 ? fp4 : nf4, w, err);
     if (rc == GRAFT_OK) rc = safetensors_need(st, weight, &w->codes, err);
     if (rc != GRAFT_OK) return rc;
@@ -239,7 +242,8 @@ static int read_8bit(const safetensors *st, const char *weight, bnb_weight *w, g
     w->kind = BNB_8BIT;
     w->absmax = find_beside(st, weight, "SCB");
     w->type = F32;
-    int rc = safetensors_need(st, weight, &w->codes, err);
+    int rc = check_siblings(st, weight, BNB_8BIT, err);
+    if (rc == GRAFT_OK) rc = safetensors_need(st, weight, &w->codes, err);
     if (rc != GRAFT_OK) return rc;
     if (w->codes->dtype != I8 || w->codes->rank != 2)
         return refuse(st, w->codes, "a bitsandbytes weight is I8 [out, in]", err);
@@ -271,6 +275,12 @@ int bnb_read(const safetensors *st, const char *weight, bnb_weight *out, graft_e
         break;
     }
     return fail(err, GRAFT_FAILED, "%s: weight \"%s\" has no state of bitsandbytes", safetensors_name(st), weight);
+}
+
+int bnb_names_code(bnb_weight *w) {
+    const codebook_kind kind = codebook_of(w->code);
+    w->fp4 = kind == CODEBOOK_FP4;
+    return kind != CODEBOOK_OTHER;
 }
 
 /* ---- data ---- */

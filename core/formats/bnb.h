@@ -55,6 +55,8 @@ enum { BNB_TENSORS = 6 };
 int32_t bnb_tensors(const char *weight, const bnb_weight *w, const void *codes, const void *absmax,
                     const float *nested_absmax, arena *memory, tensor_out list[BNB_TENSORS]);
 
+/* Is `code` one of the two books? Sets fp4. */
+int bnb_names_code(bnb_weight *w);
 /* quantization_config of a config.json for a folder whose weights are like `w`: a new object, keys sorted. */
 json_t *bnb_config(const bnb_weight *w, dtype compute);
 /* Refuses a quantization_config (NULL or null: none) of another method than bitsandbytes. `what` names the file. */

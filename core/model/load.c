@@ -170,7 +170,9 @@ static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_er
         return fail(err, GRAFT_FAILED, "%s: %s lies packed in the files and cannot be trained itself", m->folder,
                     t->name);
     if (q && quantize_from_state(q, k, t, &found, err)) return err->code;
-    if (!found && m->packed[t - m->tensors] && quantize_read(k, m->files, t, &found, err)) return err->code;
+    if (!found && m->packed[t - m->tensors] &&
+        quantize_read(k, m->files, m->sources[t - m->tensors]->name, t, &found, err))
+        return err->code;
     if (found) quantize_adjust(q, &t->w);
     if (found && !is_shown(m, a, t)) return GRAFT_OK;
     void *values = allocate(m, t, tensor_count_of(t) * dtype_bytes(k->real), err);
@@ -362,6 +364,25 @@ int model_read_tensor(model *m, int32_t tensor, float *to, graft_error *err) {
     for (int64_t r = 0; r < t->out && !err->code; r += piece)
         tensor_rows(m, t, r, t->out - r < piece ? t->out - r : piece, to + r * width, err);
     return err->code;
+}
+
+int model_read_stored(model *m, int32_t tensor, float *to, graft_error *err) {
+    const base_tensor *t = tensor_at(m, tensor);
+    const tensor_info *info = m->files ? m->sources[t - m->tensors] : NULL;
+    if (!info || m->packed[t - m->tensors])
+        return fail(err, GRAFT_FAILED, "%s: %s does not lie in the files as numbers", m->folder, t->name);
+    if (!t->transposed) return safetensors_read_as(m->files, info, to, F32, err);
+    float *const turned = mem_new((size_t)info->count, sizeof *turned);
+    if (safetensors_read_as(m->files, info, turned, F32, err) == GRAFT_OK)
+        transpose_bytes(to, turned, t->in, t->out, sizeof *to);
+    free(turned);
+    return err->code;
+}
+
+const base_tensor *model_packed_in_files(const model *m) {
+    for (int32_t t = 0; t < m->tensor_count; t++)
+        if (m->packed[t]) return &m->tensors[t];
+    return NULL;
 }
 
 int64_t model_lowest_layer(const model *m, const adapt *a) {

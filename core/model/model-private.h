@@ -2,6 +2,7 @@
 #ifndef GRAFT_MODEL_MODEL_PRIVATE_H
 #define GRAFT_MODEL_MODEL_PRIVATE_H
 #include "base/memory.h"
+#include "formats/bnb.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
 
@@ -89,6 +90,17 @@ int64_t first_not_finite(const void *values, dtype type, int64_t n);
 void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int size);
 /* Lowest layer with something to train, as adapt_lowest_layer, tensors marked without adapters included. */
 int64_t model_lowest_layer(const model *m, const adapt *a);
+
+/* ---- save-packed.c ---- */
+static inline int tensor_is_packed(const base_tensor *t) {
+    return t->w.layout != WEIGHT_PLAIN;
+}
+/* The tensors of a packed weight; `data` of those that lie on the device is where they lie there. An error when no file
+ * format holds it. */
+int packed_tensors(model *m, const base_tensor *t, arena *memory, tensor_out list[BNB_TENSORS], int32_t *count,
+                   graft_error *err);
+/* quantization_config of what is packed, NULL when nothing is; the caller's. An error when no folder can hold it. */
+int packed_config(model *m, json_t **out, graft_error *err);
 
 /* ---- small helpers over the kernel table: device.c ---- */
 typedef struct {

@@ -221,11 +221,12 @@ static int tie_head(model *m, graft_error *err) {
     return GRAFT_OK;
 }
 
-/* A linear weight that bitsandbytes packed: checked, and its bytes counted. */
+/* A linear weight (the head may be one) that bitsandbytes packed: checked, and its bytes counted. */
 static int find_packed(model *m, int32_t place, graft_error *err) {
     const base_tensor *t = &m->tensors[place];
+    const char *const name = m->sources[place]->name;
     bnb_weight b;
-    if (bnb_find(m->files, t->name) == BNB_NONE || bnb_read(m->files, t->name, &b, err)) return err->code;
+    if (bnb_find(m->files, name) == BNB_NONE || bnb_read(m->files, name, &b, err)) return err->code;
     if (b.rank != 2 || b.shape[0] != t->out || b.shape[1] != t->in)
         return fail(err, GRAFT_FAILED, "%s: %s is packed as [%lld, %lld]; config.json makes it [%lld, %lld]", m->folder,
                     t->name, (long long)b.shape[0], (long long)(b.rank > 1 ? b.shape[1] : 0), (long long)t->out,
@@ -258,7 +259,8 @@ static int find_sources(model *m, graft_error *err) {
     for (int32_t t = 0; t < m->tensor_count; t++) {
         const tensor_info *info = NULL;
         if (!m->sources[t]) return safetensors_need(m->files, m->tensors[t].name, &info, err);
-        if (m->tensors[t].linear && find_packed(m, t, err)) return err->code;
+        const int own_head = t == m->outside.weight[ROLE_HEAD] && m->tensors[t].tied_to < 0;
+        if ((m->tensors[t].linear || own_head) && find_packed(m, t, err)) return err->code;
         if (m->packed[t]) continue;
         if (check_shape(m, &m->tensors[t], m->sources[t], err)) return err->code;
         m->tensors[t].stored = m->sources[t]->dtype;

@@ -43,17 +43,27 @@ int model_randomize(model *m, kernels *device, uint64_t seed, graft_error *err);
 /* Writes a complete model folder: config.json, tokenizer and generation files copied, weights in `type` (a float type) or, with
  * DTYPE_COUNT, each in its stored type; tied tensors once; shards of at most shard_bytes. Atomic file by file. */
 int model_save(model *m, const char *folder, dtype type, int64_t shard_bytes, graft_error *err);
-/* The same with other numbers for some tensors (merging): `rows` fills rows first .. first + count - 1 of `tensor`, (out, in),
- * f32, and sets *given, or leaves the tensor as it is. Asked tensor by tensor, the rows in order. */
+/* How a folder is written. `rows` gives other numbers for some tensors (merging): it fills rows first .. first + count - 1 of `tensor`,
+ * (out, in), f32, and sets *given, or leaves the tensor as it is. Asked tensor by tensor, the rows in order. */
 typedef struct {
     int (*rows)(void *context, int32_t tensor, int64_t first, int64_t count, float *to, int32_t *given,
                 graft_error *err);
     void *context;
 } model_rewrite;
-int model_save_rewritten(model *m, const char *folder, dtype type, int64_t shard_bytes, const model_rewrite *other,
-                         graft_error *err);
+typedef struct {
+    dtype type;                 /* DTYPE_COUNT: as stored                                                                  */
+    int64_t shard_bytes;        /* 0: one file                                                                             */
+    const model_rewrite *other; /* NULL: the model's own numbers                                                           */
+    int32_t packed; /* 1: what is packed on the device is written so, as bitsandbytes does; `other` is not asked for it.
+                        An error names a tensor that no file format holds. 0: everything becomes numbers.     */
+} model_saving;
+int model_save_as(model *m, const char *folder, const model_saving *how, graft_error *err);
 /* The numbers of one tensor as f32 on the host, (out, in) orientation; for merging, inspecting, tests. */
 int model_read_tensor(model *m, int32_t tensor, float *to, graft_error *err);
+/* The same as the files hold them, whatever became of them; an error where they lie packed there. */
+int model_read_stored(model *m, int32_t tensor, float *to, graft_error *err);
+/* A tensor that lies packed in the files; NULL: none does. */
+const base_tensor *model_packed_in_files(const model *m);
 
 /* ---- rows: the input of a pass; all host memory, borrowed for the call ---- */
 typedef struct {

@@ -34,10 +34,11 @@ static int upload_scales(kernels *k, weight *w, const safetensors *set, const bn
     return err->code;
 }
 
-int quantize_read(kernels *k, const safetensors *set, base_tensor *t, int32_t *found, graft_error *err) {
+int quantize_read(kernels *k, const safetensors *set, const char *name, base_tensor *t, int32_t *found,
+                  graft_error *err) {
     bnb_weight b;
-    *found = bnb_find(set, t->name) != BNB_NONE;
-    if (!*found || bnb_read(set, t->name, &b, err)) return err->code;
+    *found = bnb_find(set, name) != BNB_NONE;
+    if (!*found || bnb_read(set, name, &b, err)) return err->code;
     if (b.rank != 2 || b.shape[0] != t->out || b.shape[1] != t->in)
         return fail(err, GRAFT_FAILED, "%s: %s is packed as [%lld, %lld], but this model needs [%lld, %lld]",
                     safetensors_name(set), t->name, (long long)b.shape[0], (long long)(b.rank > 1 ? b.shape[1] : 0),
@@ -65,5 +66,5 @@ int quantize_read(kernels *k, const safetensors *set, base_tensor *t, int32_t *f
 
 int quantize_from_state(quantize *q, kernels *device, base_tensor *t, int32_t *found, graft_error *err) {
     *found = 0;
-    return q->state ? quantize_read(device, q->state, t, found, err) : GRAFT_OK;
+    return q->state ? quantize_read(device, q->state, t->name, t, found, err) : GRAFT_OK;
 }

@@ -325,6 +325,30 @@ int quantize_pack(quantize *q, kernels *k, base_tensor *t, const void *values, g
     return err->code;
 }
 
+int quantize_again(kernels *k, weight *w, const void *values, const char *name, graft_error *err) {
+    weight own = *w;
+    own.data = own.scale = own.nested = own.nested_scale = own.nested_code = own.packed = NULL;
+    if (w->layout != WEIGHT_CODEBOOK4 && w->layout != WEIGHT_ROWS8)
+        return fail(err, GRAFT_USAGE, "%s is packed by formulas; only nf4, fp4 and 8-bit rows are packed again", name);
+    const int four = w->layout == WEIGHT_CODEBOOK4;
+    const int64_t n = w->out * w->in, blocks = four ? (n + w->block - 1) / w->block : w->out;
+    own.data = take(k, four ? (n + 1) / 2 : n, name, err);
+    own.scale = take(k, blocks * (int64_t)sizeof(float), name, err);
+    if (!err->code) k->weight_quantize(k, &own, values);
+    if (!err->code && check_scales(k, &own, blocks, name, err) == GRAFT_OK && w->nested) nest(k, &own, err);
+    if (!err->code) {
+        weight old = *w;
+        *w = own, own = old;
+        if (own.packed) {
+            k->weight_unpack(k, &own);
+            k->weight_pack(k, w);
+        }
+    }
+    own.custom = NULL;
+    quantize_release(k, &own); /* the old one, or what failed */
+    return err->code;
+}
+
 void quantize_adjust(const quantize *q, weight *w) {
     if (q && w->layout == WEIGHT_ROWS8) w->threshold = q->threshold;
 }

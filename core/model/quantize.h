@@ -34,8 +34,11 @@ int64_t quantize_scratch(const quantize *q, const kernels *device, const base_te
 int quantize_pack(quantize *q, kernels *device, base_tensor *t, const void *values, graft_error *err);
 /* Fills t->w from the state file; *found is 0 when the file (or a file at all) lacks it; an error when it does not fit. */
 int quantize_from_state(quantize *q, kernels *device, base_tensor *t, int32_t *found, graft_error *err);
-/* The same from any set of tensors, a model folder that bitsandbytes packed; by the siblings of the weight. */
-int quantize_read(kernels *device, const safetensors *set, base_tensor *t, int32_t *found, graft_error *err);
+/* The same from any set of tensors, a model folder that bitsandbytes packed; by the siblings of the weight `name`. */
+int quantize_read(kernels *device, const safetensors *set, const char *name, base_tensor *t, int32_t *found,
+                  graft_error *err);
+/* Values (dev real) in place of those that the weight holds, packed as those are: nf4, fp4, 8-bit rows. */
+int quantize_again(kernels *device, weight *w, const void *values, const char *name, graft_error *err);
 /* What the quantizer's options say about weights packed elsewhere (threshold). */
 void quantize_adjust(const quantize *q, weight *w);
 /* Everything that hangs on a weight, packed or plain, but for `packed`. */

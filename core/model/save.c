@@ -10,10 +10,12 @@
 typedef struct {
     model *m;
     const char *folder;
-    const model_rewrite *other; /* NULL: the model's own numbers */
-    tensor_out *out;            /* (count) */
-    int32_t *list;              /* (count) their places in m->tensors */
+    const model_saving *how;
+    tensor_out *out; /* (count) */
+    int32_t *list;   /* (count) their places in m->tensors */
     int32_t count;
+    arena memory;         /* names and tables of packed weights */
+    json_t *quantization; /* of config.json, NULL: nothing is packed */
 } saving;
 
 static int is_untied(const model *m) {
@@ -21,25 +23,52 @@ static int is_untied(const model *m) {
 }
 
 /* What is written: every tensor that holds numbers of its own, under transformers' name, in the file's orientation. */
-static void list_saved(saving *s, dtype type) {
-    const model *m = s->m;
-    s->out = mem_new((size_t)m->tensor_count, sizeof *s->out);
-    s->list = mem_new((size_t)m->tensor_count, sizeof *s->list);
+static int list_saved(saving *s, graft_error *err) {
+    model *const m = s->m;
+    const dtype type = s->how->type;
+    s->out = mem_new((size_t)m->tensor_count * BNB_TENSORS, sizeof *s->out);
+    s->list = mem_new((size_t)m->tensor_count * BNB_TENSORS, sizeof *s->list);
     for (int32_t i = 0; i < m->tensor_count; i++) {
         const base_tensor *t = &m->tensors[i];
+        int32_t parts = 1;
         if (t->tied_to >= 0) continue;
         tensor_out *o = &s->out[s->count];
         *o = (tensor_out){.name = t->name, .dtype = type == DTYPE_COUNT ? t->stored : type, .rank = t->in ? 2 : 1};
         o->shape[0] = t->transposed ? t->in : t->out;
         o->shape[1] = t->transposed ? t->out : t->in;
-        s->list[s->count++] = i;
+        if (s->how->packed && tensor_is_packed(t) && packed_tensors(m, t, &s->memory, o, &parts, err)) return err->code;
+        for (int32_t p = 0; p < parts; p++)
+            s->list[s->count++] = i;
     }
+    return s->how->packed ? packed_config(m, &s->quantization, err) : GRAFT_OK;
 }
 
 /* ---- weights ---- */
 
+/* A tensor of a packed weight: a table on the host, or bytes of the device. */
+static int put_packed(const saving *s, weights_writer *w, int32_t i, graft_error *err) {
+    enum { PIECE = 1 << 22 };
+    const weight *at = &s->m->tensors[s->list[i]].w;
+    const tensor_out *o = &s->out[i];
+    int64_t bytes = dtype_bytes(o->dtype);
+    for (int r = 0; r < o->rank; r++)
+        bytes *= o->shape[r];
+    if (o->data != at->data && o->data != at->scale && o->data != at->nested && o->data != at->nested_scale)
+        return weights_put(w, o->data, bytes, err);
+    char *const piece = mem_new(PIECE, 1);
+    for (int64_t done = 0; done < bytes && !err->code; done += PIECE) {
+        const int64_t n = bytes - done < PIECE ? bytes - done : PIECE;
+        s->m->device->download(s->m->device, piece, (const char *)o->data + done, n);
+        weights_put(w, piece, n, err);
+    }
+    free(piece);
+    return err->code;
+}
+
 static int put_tensor(const saving *s, weights_writer *w, int32_t i, graft_error *err) {
     const base_tensor *t = &s->m->tensors[s->list[i]];
+    if (s->how->packed && tensor_is_packed(t)) return put_packed(s, w, i, err);
+    const model_rewrite *const other = s->how->other;
     const dtype type = s->out[i].dtype;
     const int64_t width = t->in ? t->in : 1, piece = t->transposed ? t->out : tensor_piece(t);
     float *values = mem_new((size_t)(piece * width), sizeof *values);
@@ -48,7 +77,7 @@ static int put_tensor(const saving *s, weights_writer *w, int32_t i, graft_error
     for (int64_t r = 0; r < t->out && !err->code; r += piece) {
         const int64_t rows = t->out - r < piece ? t->out - r : piece;
         int32_t given = 0;
-        if (s->other && s->other->rows(s->other->context, s->list[i], r, rows, values, &given, err)) break;
+        if (other && other->rows(other->context, s->list[i], r, rows, values, &given, err)) break;
         if (!given && tensor_rows(s->m, t, r, rows, values, err)) break;
         if (turned) transpose_bytes(turned, values, t->out, t->in, sizeof *values);
         dtype_convert(bytes, type, turned ? turned : values, F32, rows * width);
@@ -66,11 +95,12 @@ static int put_tensor(const saving *s, weights_writer *w, int32_t i, graft_error
     return err->code;
 }
 
-static int write_weights(const saving *s, int64_t shard_bytes, graft_error *err) {
+static int write_weights(const saving *s, graft_error *err) {
     static const safetensors_note notes[] = {
         {"format", "pt"}
     };
     weights_writer *w = NULL;
+    const int64_t shard_bytes = s->how->shard_bytes;
     if (weights_create(s->folder, s->out, s->count, notes, 1, shard_bytes > 0 ? shard_bytes : INT64_MAX, &w, err))
         return err->code;
     for (int64_t i; !err->code && (i = weights_next(w)) >= 0;)
@@ -98,9 +128,11 @@ static json_t *text_config(const model *m) {
     return config;
 }
 
-static int write_config(const saving *s, dtype type, graft_error *err) {
+static int write_config(const saving *s, graft_error *err) {
+    const dtype type = s->how->type;
     json_t *config = text_config(s->m);
     json_object_del(config, "quantization_config");
+    if (s->quantization) json_object_set(config, "quantization_config", s->quantization);
     if (is_untied(s->m)) json_object_set_new(config, "tie_word_embeddings", json_false());
     if (type != DTYPE_COUNT) set_dtype(config, type);
     char *path = path_join(s->folder, "config.json");
@@ -134,21 +166,21 @@ static int copy_files(const saving *s, graft_error *err) {
 }
 
 int model_save(model *m, const char *folder, dtype type, int64_t shard_bytes, graft_error *err) {
-    return model_save_rewritten(m, folder, type, shard_bytes, NULL, err);
+    return model_save_as(m, folder, &(model_saving){.type = type, .shard_bytes = shard_bytes}, err);
 }
 
-int model_save_rewritten(model *m, const char *folder, dtype type, int64_t shard_bytes, const model_rewrite *other,
-                         graft_error *err) {
+int model_save_as(model *m, const char *folder, const model_saving *how, graft_error *err) {
     graft_error own = {0};
     err = err ? err : &own;
     if (!m->device) return fail(err, GRAFT_FAILED, "%s is not loaded: there is nothing to save", m->folder);
-    if (type != DTYPE_COUNT && !dtype_is_float(type))
-        return fail(err, GRAFT_USAGE, "weights are saved as F32, BF16, F16 or F64, not %s", dtype_name(type));
-    saving s = {.m = m, .folder = folder, .other = other};
-    list_saved(&s, type);
-    if (file_make_folders(folder, err) == GRAFT_OK && write_weights(&s, shard_bytes, err) == GRAFT_OK &&
-        copy_files(&s, err) == GRAFT_OK)
-        write_config(&s, type, err);
+    if (how->type != DTYPE_COUNT && !dtype_is_float(how->type))
+        return fail(err, GRAFT_USAGE, "weights are saved as F32, BF16, F16 or F64, not %s", dtype_name(how->type));
+    saving s = {.m = m, .folder = folder, .how = how};
+    if (list_saved(&s, err) == GRAFT_OK && file_make_folders(folder, err) == GRAFT_OK &&
+        write_weights(&s, err) == GRAFT_OK && copy_files(&s, err) == GRAFT_OK)
+        write_config(&s, err);
+    json_decref(s.quantization);
+    arena_free(&s.memory);
     free(s.out);
     free(s.list);
     return err->code;

@@ -1,5 +1,8 @@
-/* merge — one matrix at a time: computed when its first rows are to be written, kept until the next one. */
+/* merge — one matrix at a time: computed when its first rows are to be written, kept until the next one. A matrix that is to be
+ * packed again is computed before, and takes the place of the one that was there. */
 #include "run/merge.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "base/philox.h"
 #include <math.h>
 #include <stdlib.h>
@@ -14,7 +17,7 @@ typedef struct {
     const adapt_point *points;
     base_tensor *tensors;
     int32_t point_count, tensor_count;
-    dtype type;
+    const merge_how *how;
     void *x, *y, *kept, *scratch; /* dev */
     int32_t *ids;                 /* dev */
     float *host;                  /* one chunk of x or y */
@@ -147,9 +150,43 @@ static int check_linear(merging *m, int32_t point, const float *bias, graft_erro
                : say(m, point, err, "says that it is affine in its input, but a merged weight gives other results");
 }
 
+/* Adds a line to the report; too large an error ends the merge. */
+static int report(merging *m, const char *name, double apart, double size, double change, graft_error *err) {
+    merge_report *const r = m->report;
+    const double error = size > 0 ? sqrt(apart / size) : 0, lost = change > 0 ? sqrt(apart / change) : 0;
+    mem_reserve(r->layers, r->count, r->capacity);
+    r->layers[r->count++] = (merge_layer){name, error, lost};
+    if (error >= r->error) r->error = error, r->worst = name;
+    if (lost > r->lost) r->lost = lost;
+    if (m->how->max_error > 0 && error > m->how->max_error)
+        return fail(err, GRAFT_FAILED, "%s loses %.3g of its size when it is written, the limit is %.3g", name, error,
+                    m->how->max_error);
+    return GRAFT_OK;
+}
+
+/* |W' - W|² of a matrix. */
+static double change_of(merging *m, const base_tensor *t) {
+    kernels *const k = m->s->device;
+    const int64_t piece = ROWS < t->out ? ROWS : t->out;
+    if (!t->in || t->trained) return 0;
+    void *const rows = k->alloc(k, piece * t->in * (int64_t)sizeof(float));
+    float *const host = mem_new((size_t)(piece * t->in), sizeof *host);
+    double sum = 0;
+    for (int64_t r = 0; rows && r < t->out; r += piece) {
+        const int64_t n = (t->out - r < piece ? t->out - r : piece) * t->in;
+        k->weight_read(k, &t->w, r, n / t->in, rows, F32);
+        k->download(k, host, rows, n * (int64_t)sizeof(float));
+        for (int64_t i = 0; i < n; i++)
+            sum += pow((double)m->values[r * t->in + i] - (double)host[i], 2);
+    }
+    k->release(k, rows);
+    free(host);
+    return sum;
+}
+
 /* Finite, and what rounding to the file's type costs. */
 static int check_values(merging *m, int32_t point, const base_tensor *t, graft_error *err) {
-    const dtype type = m->type == DTYPE_COUNT ? t->stored : m->type;
+    const dtype type = m->how->type == DTYPE_COUNT ? t->stored : m->how->type;
     const int64_t width = t->in ? t->in : 1;
     float *const row = mem_new((size_t)width, sizeof *row);
     void *const stored = mem_new((size_t)width, 8);
@@ -168,13 +205,39 @@ static int check_values(merging *m, int32_t point, const base_tensor *t, graft_e
     free(row);
     free(stored);
     if (!finite) return say(m, point, err, "gives merged weights that are not finite in the type of the file");
-    const double rounding = size > 0 ? sqrt(lost / size) : 0;
-    m->report->tensors++;
-    if (rounding >= m->report->rounding) {
-        m->report->rounding = rounding;
-        m->report->worst = t->name;
-    }
-    return GRAFT_OK;
+    return report(m, t->name, lost, size, change_of(m, t), err);
+}
+
+static int is_packed(const base_tensor *t) {
+    return t->w.layout != WEIGHT_PLAIN;
+}
+
+/* m->values packed as the tensor was, in its place. */
+static int pack_again(merging *m, base_tensor *t, graft_error *err) {
+    kernels *const k = m->s->device;
+    const int64_t n = t->out * t->in, piece = ROWS < t->out ? ROWS : t->out;
+    void *const values = k->alloc(k, n * (int64_t)sizeof(float));
+    float *const back = mem_new((size_t)(piece * t->in), sizeof *back);
+    const double change = change_of(m, t);
+    double lost = 0, size = 0;
+    if (!values)
+        fail(err, GRAFT_FAILED, "no memory for %lld bytes of %s", (long long)(n * 4), t->name);
+    else
+        k->upload(k, values, m->values, n * (int64_t)sizeof(float));
+    if (!err->code && quantize_again(k, &t->w, values, t->name, err) == GRAFT_OK)
+        for (int64_t r = 0; r < t->out; r += piece) {
+            const int64_t rows = t->out - r < piece ? t->out - r : piece;
+            k->weight_read(k, &t->w, r, rows, values, F32);
+            k->download(k, back, values, rows * t->in * (int64_t)sizeof(float));
+            for (int64_t i = 0; i < rows * t->in; i++) {
+                const double want = (double)m->values[r * t->in + i];
+                lost += pow((double)back[i] - want, 2);
+                size += want * want;
+            }
+        }
+    k->release(k, values);
+    free(back);
+    return err->code ? err->code : report(m, t->name, lost, size, change, err);
 }
 
 /* ---- one tensor ---- */
@@ -191,7 +254,12 @@ static int merge_weight(merging *m, int32_t point, graft_error *err) {
     merge_bias(m, point, bias);
     for (int64_t o = 0; o < at->out && !at->bias && !err->code; o++)
         if (bias[o] != 0) say(m, point, err, "adds a constant, but this family has no bias there; keep the adapter");
-    if (!err->code && check_linear(m, point, bias, err) == GRAFT_OK) check_values(m, point, at->tensor, err);
+    if (!err->code && check_linear(m, point, bias, err) == GRAFT_OK) {
+        if (m->how->base == MERGE_PACKED && is_packed(at->tensor))
+            pack_again(m, at->tensor, err);
+        else
+            check_values(m, point, at->tensor, err);
+    }
     free(bias);
     return err->code;
 }
@@ -214,6 +282,50 @@ static int merged_rows(void *context, int32_t tensor, int64_t first, int64_t cou
     memcpy(to, m->values + first * width, (size_t)(count * width) * sizeof *to);
     *given = 1;
     return GRAFT_OK;
+}
+
+static int merge_packed(merging *m, graft_error *err) {
+    for (int32_t i = 0; i < m->tensor_count && !err->code; i++) {
+        base_tensor *const t = &m->tensors[i];
+        const int32_t point = is_packed(t) ? point_of(m, i, 0) : -1;
+        if (point < 0) continue;
+        m->values = mem_grow(m->values, (size_t)(t->out * t->in), sizeof *m->values);
+        merge_weight(m, point, err);
+    }
+    return err->code;
+}
+
+/* ---- adapters that stay adapters ---- */
+
+/* FOLDER/adapter, FOLDER/adapter-2 ...: the files of each, its base named anew. */
+static int copy_adapter(const char *from, const char *folder, int32_t number, graft_error *err) {
+    char *const to = number ? mem_format("%s/adapter-%d", folder, (int)number + 1) : path_join(folder, "adapter");
+    char *const config = path_join(from, "adapter_config.json"), *const own = path_join(to, "adapter_config.json");
+    char *const weights = path_join(from, "adapter_model.safetensors"),
+                *const kept = path_join(to, "adapter_model.safetensors"), *const base = path_absolute(folder);
+    json_t *root = NULL;
+    char *bytes = NULL;
+    int64_t size;
+    if (file_make_folders(to, err) == GRAFT_OK && file_read(weights, INT64_MAX / 2, &bytes, &size, err) == GRAFT_OK &&
+        file_write(kept, bytes, size, err) == GRAFT_OK && json_read_file(config, 0, &root, err) == GRAFT_OK) {
+        json_object_set_new(root, "base_model_name_or_path", json_string(base));
+        json_write_file(own, root, JSON_INDENT(2), err);
+    }
+    json_decref(root);
+    free(bytes);
+    char *const texts[] = {to, config, own, weights, kept, base};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        free(texts[i]);
+    return err->code;
+}
+
+static int write_kept(const session *s, const char *folder, const merge_how *how, graft_error *err) {
+    const model_saving as = {.type = how->type, .shard_bytes = shard_bytes, .packed = 1};
+    if (model_save_as(s->model, folder, &as, err)) return err->code;
+    int32_t number = 0;
+    for (int32_t n = 0; n < s->spec_count && !err->code; n++)
+        if (s->starts[n]) copy_adapter(s->starts[n], folder, number++, err);
+    return err->code;
 }
 
 /* ---- the folder ---- */
@@ -260,32 +372,42 @@ static void untie(merging *m, int32_t *was) {
     }
 }
 
-static int same_folder(const char *a, const char *b) {
-    char *const real_a = realpath(a, NULL), *const real_b = realpath(b, NULL);
-    const int same = real_a && real_b && strcmp(real_a, real_b) == 0;
-    free(real_a);
-    free(real_b);
-    return same;
+static int any_packed(const merging *m) {
+    int any = 0;
+    for (int32_t i = 0; i < m->tensor_count; i++)
+        any |= m->tensors[i].tied_to < 0 && is_packed(&m->tensors[i]);
+    return any;
 }
 
-int merge_write(session *s, const char *folder, dtype type, merge_report *out, graft_error *err) {
-    merging m = {.s = s, .type = type, .tensor = -1, .report = out};
+void merge_report_free(merge_report *r) {
+    free(r->layers);
+    *r = (merge_report){0};
+}
+
+int merge_write(session *s, const char *folder, const merge_how *how, merge_report *out, graft_error *err) {
+    merging m = {.s = s, .how = how, .tensor = -1, .report = out};
     *out = (merge_report){.worst = ""};
     m.points = model_points(s->model, &m.point_count);
     m.tensors = model_tensors(s->model, &m.tensor_count);
     if (!s->adapters) return fail(err, GRAFT_USAGE, "there is no adapter to merge");
     if (s->activation != F32)
         return fail(err, GRAFT_USAGE, "merging computes in f32: open the model with precision = f32");
-    if (same_folder(folder, model_folder(s->model)))
+    if (path_same(folder, model_folder(s->model)))
         return fail(err, GRAFT_USAGE, "%s is the folder of the base itself; name another folder", folder);
+    if (how->base != MERGE_FLOAT && !any_packed(&m))
+        return fail(err, GRAFT_USAGE, "%s is not packed in few bits: its merged weights can only be numbers",
+                    model_folder(s->model));
+    if (how->base == MERGE_KEEP) return write_kept(s, folder, how, err);
     if (check_sites(s, m.points, err) || allocate(&m, err)) {
         release(&m);
         return err->code;
     }
     int32_t *const was = mem_new((size_t)m.tensor_count, sizeof *was);
     const model_rewrite other = {.rows = merged_rows, .context = &m};
+    const int packed = how->base == MERGE_PACKED;
+    const model_saving as = {.type = how->type, .shard_bytes = shard_bytes, .other = &other, .packed = packed};
     untie(&m, was);
-    model_save_rewritten(s->model, folder, type, shard_bytes, &other, err);
+    if (!packed || merge_packed(&m, err) == GRAFT_OK) model_save_as(s->model, folder, &as, err);
     for (int32_t i = 0; i < m.tensor_count; i++)
         m.tensors[i].tied_to = was[i];
     free(was);

@@ -174,8 +174,8 @@ int recipe_load(registry *plugins, const char *path, const char *const *override
     problems found = {0};
     problems *const p = all ? all : &found;
     recipe *const r = mem_new(1, sizeof *r);
-    loading l = {.r = r, .plugins = plugins, .folder = path_folder(path), .problems = p, .needs = needs};
-    if (ini_read(path, &r->file, p)) {
+    loading l = {.r = r, .plugins = plugins, .folder = path_folder(path ? path : ""), .problems = p, .needs = needs};
+    if (!path || ini_read(path, &r->file, p)) {
         for (int i = 0; i < override_count; i++)
             ini_override(&r->file, overrides[i], p);
         load_sections(&l);

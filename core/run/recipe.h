@@ -130,8 +130,8 @@ enum {
     RECIPE_TRAIN = 31
 };
 
-/* Reads `path`, applies `overrides` ("section.key=value"), loads the plugins. All mistakes go to `all` (may be NULL), as
- * many as fit to `err` (GRAFT_USAGE). *out is owned by the caller, NULL on failure. */
+/* Reads `path` (NULL: an empty file), applies `overrides` ("section.key=value"), loads the plugins. All mistakes go to
+ * `all` (may be NULL), as many as fit to `err` (GRAFT_USAGE). *out is owned by the caller, NULL on failure. */
 int recipe_load(registry *plugins, const char *path, const char *const *overrides, int override_count, int needs,
                 recipe **out, problems *all, graft_error *err);
 void recipe_free(recipe *r);
