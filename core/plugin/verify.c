@@ -106,9 +106,10 @@ static int verify_role(const plugin_component *c, const graft_slot *slot, graft_
         return fail(err, GRAFT_FAILED,
                     "slot '%s': store '%s' is not possible; a BUFFER has u4, u4-high-first, i8 or blocks8%s",
                     slot->name, slot->store, quantizes ? ", u2, u3, u8, f16, bf16 or u(OPTION)" : "");
-    if ((flags && !buffer) || ((flags & GRAFT_UNSIGNED) && strcmp(slot->store, "blocks8") != 0))
-        return fail(err, GRAFT_FAILED, "slot '%s': flags belong to BUFFER slots, UNSIGNED to store blocks8",
-                    slot->name);
+    const int eight = c->kind == PLUGIN_OPTIMIZER || strcmp(slot->store, "blocks8") == 0;
+    if ((flags && !buffer) || ((flags & GRAFT_UNSIGNED) && !eight))
+        return fail(err, GRAFT_FAILED,
+                    "slot '%s': flags belong to BUFFER slots, UNSIGNED to store blocks8 and to optimizers", slot->name);
     if (slot->values && (!buffer || slot->init))
         return fail(err, GRAFT_FAILED, "slot '%s': values belong to a BUFFER without init", slot->name);
     return GRAFT_OK;

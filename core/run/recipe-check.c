@@ -75,9 +75,15 @@ static void read_layers(checking *c, recipe_adapter *a) {
             a->layer_list[a->layer_count++] = first;
 }
 
+enum { IS_RANK, IS_ALPHA, IS_FACTOR };
+
 /* "PATTERN:NUMBER, ..." */
-static int32_t read_patterns(checking *c, const char *key, const char *text, int whole, const char ***patterns,
+static int32_t read_patterns(checking *c, const char *key, const char *text, int is, const char ***patterns,
                              double **values) {
+    static const char *const forms[] = {[IS_RANK] =
+                                            "has the form NAME:RANK, NAME:RANK with whole ranks from 1 to 65536",
+                                        [IS_ALPHA] = "has the form NAME:ALPHA, NAME:ALPHA",
+                                        [IS_FACTOR] = "has the form NAME:FACTOR, NAME:FACTOR with factors from 0"};
     const int32_t count = split(c, key, text, patterns);
     double *const list = arena_new(&c->r->memory, (size_t)count + 1, sizeof *list);
     for (int32_t i = 0; i < count; i++) {
@@ -85,9 +91,8 @@ static int32_t read_patterns(checking *c, const char *key, const char *text, int
         char *end = NULL;
         if (colon && strspn(colon + 1, "0123456789.eE+-") == strlen(colon + 1)) list[i] = strtod(colon + 1, &end);
         if (!end || end == colon + 1 || *end || colon == (*patterns)[i] || !isfinite(list[i]) ||
-            (whole ? list[i] < 1 || list[i] > 65536 || list[i] != floor(list[i]) : list[i] < 0)) {
-            say(c, whole ? "has the form NAME:RANK, NAME:RANK with whole ranks from 1 to 65536"
-                         : "has the form NAME:ALPHA, NAME:ALPHA");
+            (is == IS_RANK ? list[i] < 1 || list[i] > 65536 || list[i] != floor(list[i]) : list[i] < 0)) {
+            say(c, forms[is]);
             return 0;
         }
         (*patterns)[i] = arena_copy(&c->r->memory, (*patterns)[i], (size_t)(colon - (*patterns)[i]));
@@ -100,8 +105,9 @@ static void check_adapter(checking *c, recipe_adapter *a) {
     a->target_count = split(c, "targets", a->targets, &a->target_list);
     a->exclude_count = split(c, "exclude", a->exclude, &a->exclude_list);
     a->save_count = split(c, "modules_to_save", a->modules_to_save, &a->save_list);
-    a->rank_pattern_count = read_patterns(c, "rank_pattern", a->rank_pattern, 1, &a->rank_patterns, &a->ranks);
-    a->alpha_pattern_count = read_patterns(c, "alpha_pattern", a->alpha_pattern, 0, &a->alpha_patterns, &a->alphas);
+    a->rank_pattern_count = read_patterns(c, "rank_pattern", a->rank_pattern, IS_RANK, &a->rank_patterns, &a->ranks);
+    a->alpha_pattern_count =
+        read_patterns(c, "alpha_pattern", a->alpha_pattern, IS_ALPHA, &a->alpha_patterns, &a->alphas);
     read_layers(c, a);
 }
 
@@ -117,6 +123,10 @@ void recipe_check(recipe *r, problems *p) {
     r->quantizer.target_count = split(&c, "targets", r->quantizer.targets, &r->quantizer.target_list);
     r->quantizer.exclude_count = split(&c, "exclude", r->quantizer.exclude, &r->quantizer.exclude_list);
 
+    c.section = ini_find(&r->file, "optimizer");
+    recipe_optimizer *const o = &r->optimizer;
+    o->decay_free_count = split(&c, "no_decay", o->no_decay, &o->decay_free);
+    o->scaled_count = read_patterns(&c, "lr_scale", o->lr_scale, IS_FACTOR, &o->scaled, &o->scales);
     c.section = ini_find(&r->file, "schedule"), c.key = "warmup_ratio";
     if (r->schedule.warmup_steps > 0 && r->schedule.warmup_ratio > 0)
         say(&c, "stands beside warmup_steps; give one of them");

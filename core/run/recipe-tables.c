@@ -59,6 +59,10 @@ static const graft_option adapter[] = {
 static const graft_option optimizer[] = {
     TEXT(recipe_optimizer, plugin, "adamw", "how parameters follow their gradients"),
     REAL(recipe_optimizer, lr, 2e-4, 0, 1000, "learning rate at factor 1 of the schedule"),
+    TEXT(recipe_optimizer, lr_scale, "", "other learning rates for some tensors: *.lora_B.weight:16, bias:0.5"),
+    TEXT(recipe_optimizer, no_decay, "", "tensors with weight_decay 0: bias, *norm.weight"),
+    CHOICE(recipe_optimizer, state, "32bit|8bit",
+           "what is remembered of each number; 8bit: blocks of 256 share a scale, tensors below 4096 numbers stay"),
 };
 
 static const graft_option schedule[] = {

@@ -16,6 +16,7 @@ enum { RECIPE_TRAIN_ON_ASSISTANT, RECIPE_TRAIN_ON_COMPLETION, RECIPE_TRAIN_ON_LA
 enum { RECIPE_ERROR_STOP, RECIPE_ERROR_SKIP };
 enum { RECIPE_BIAS_NONE, RECIPE_BIAS_ALL, RECIPE_BIAS_LORA_ONLY };
 enum { RECIPE_AUTO, RECIPE_YES, RECIPE_NO };
+enum { RECIPE_STATE_32BIT, RECIPE_STATE_8BIT };
 
 /* The plugin of a section. component NULL: the section is absent and nothing needs its default. */
 typedef struct {
@@ -64,8 +65,13 @@ typedef struct {
 } recipe_adapter;
 
 typedef struct {
-    const char *plugin;
+    const char *plugin, *lr_scale, *no_decay;
     double lr;
+    int32_t state; /* RECIPE_STATE_... */
+    /* the texts above as lists */
+    const char **scaled, **decay_free;
+    double *scales; /* of lr, beside their patterns */
+    int32_t scaled_count, decay_free_count;
     recipe_use use;
 } recipe_optimizer;
 

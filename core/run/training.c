@@ -16,12 +16,19 @@
 static int create_optimizer(training *t, graft_error *err) {
     int32_t count;
     const adapt_param *const params = adapt_params(t->session.adapters, &count);
-    const recipe_use *const use = &t->recipe->optimizer.use;
+    const recipe_optimizer *const r = &t->recipe->optimizer;
+    const optimizer_settings settings = {.seed = (uint64_t)t->recipe->train.seed,
+                                         .state_bits = r->state == RECIPE_STATE_8BIT ? 8 : 32,
+                                         .no_decay = r->decay_free,
+                                         .no_decay_count = r->decay_free_count,
+                                         .scaled = r->scaled,
+                                         .scales = r->scales,
+                                         .scaled_count = r->scaled_count};
     if (count == 0 && !adapt_replaces(t->session.adapters, -1))
         return fail(err, GRAFT_USAGE, "nothing is trained: the [adapter] sections of %s select no tensor",
                     t->recipe->file.path);
-    return optimizer_create(use->component, use->config, params, count, t->session.device,
-                            (uint64_t)t->recipe->train.seed, &t->optimizer, err);
+    return optimizer_create(r->use.component, r->use.config, &settings, params, count, t->session.device, &t->optimizer,
+                            err);
 }
 
 int training_open(const recipe *r, registry *plugins, const training_options *o, training **out, graft_error *err) {

@@ -81,7 +81,7 @@ typedef struct {
 /* Slot flag, BUFFER: one tensor for all sites, of its shape at the largest in and out; a site sees the corner that its own in
  * and out make of it. Its init runs once, with the largest; a file may lack it then, so let init give the same in every run. */
 #define GRAFT_SHARED   1
-#define GRAFT_UNSIGNED 2 /* slot flag, store "blocks8": values are never negative            */
+#define GRAFT_UNSIGNED 2 /* slot flag: values are never negative; picks the 8-bit map without signs */
 #define GRAFT_MASK     4 /* slot flag, BUFFER of W's shape: the core keeps W zero where it is 0 */
 
 /* Placeholders of file: {site} the point's path, {parent} and {leaf} what stands in front of and behind its last dot, {layer} its
@@ -105,6 +105,8 @@ typedef struct {
 #define GRAFT_SLOT_PARAM(name, shape, init, file, file_onehot)                                                         \
     {name, shape, GRAFT_PARAM, 0, init, file, file_onehot, "", NULL}
 #define GRAFT_SLOT_BUFFER(name, shape, init, file) {name, shape, GRAFT_BUFFER, 0, init, file, NULL, "", NULL}
+#define GRAFT_SLOT_UNSIGNED(name, shape, init, file)                                                                   \
+    {name, shape, GRAFT_BUFFER, GRAFT_UNSIGNED, init, file, NULL, "", NULL}
 #define GRAFT_SLOT_STEP(name, shape) {name, shape, GRAFT_STEP, 0, NULL, NULL, NULL, "", NULL}
 #define GRAFT_SLOT_KEPT(name, shape) {name, shape, GRAFT_KEPT, 0, NULL, NULL, NULL, "", NULL}
 #define GRAFT_SLOT_TEMP(name, shape) {name, shape, GRAFT_TEMP, 0, NULL, NULL, NULL, "", NULL}
@@ -221,7 +223,10 @@ typedef struct {
 
 /* ---- optimizer: "graft.optimizer/1" ------------------------------------------------------------------------------------ */
 /* update: formulas over p (the parameter), g (its gradient, clipped), the state slots (shape "size" = like p, "out" "in" of a
- * matrix, "1"), and the numbers lr, t (steps done by this parameter, from 1), size, matrix (1 for 2-D). */
+ * matrix, "1"), and the numbers lr, t (steps done by this parameter, from 1), size, matrix (1 for 2-D), out and in (0 of
+ * vectors). Slots of shape "size" may be stored in 8 bits; those never negative are declared GRAFT_SLOT_UNSIGNED. A callback
+ * may choose between statements by its options and the sides of its site. It is called once for each parameter, or for each
+ * tile of it. */
 typedef struct {
     int64_t size;
     void (*update)(graft_call *c);

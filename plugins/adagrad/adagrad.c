@@ -17,7 +17,7 @@ static const graft_option options[] = {
 };
 
 static const graft_slot slots[] = {
-    GRAFT_SLOT_BUFFER("v", "size", "v = initial", "sum"),
+    GRAFT_SLOT_UNSIGNED("v", "size", "v = initial", "sum"),
     GRAFT_SLOT_TEMP("d", "size"),
 };
 

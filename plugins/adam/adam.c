@@ -20,7 +20,7 @@ static const graft_option options[] = {
 };
 
 static const graft_slot slots[] = {
-    GRAFT_SLOT_BUFFER("m", "size", "m = 0", "exp_avg"), GRAFT_SLOT_BUFFER("v", "size", "v = 0", "exp_avg_sq"),
+    GRAFT_SLOT_BUFFER("m", "size", "m = 0", "exp_avg"), GRAFT_SLOT_UNSIGNED("v", "size", "v = 0", "exp_avg_sq"),
     GRAFT_SLOT_TEMP("d", "size"), /* the gradient with its decay */
 };
 

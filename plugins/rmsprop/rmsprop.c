@@ -1,10 +1,13 @@
 /* rmsprop — gradients divided by the root of their running mean square. Tieleman and Hinton, 2012, Coursera lecture 6.5
  *
  *   g ← g + weight_decay·p
- *   v ← alpha·v + (1 - alpha)·g²           centered: a ← alpha·a + (1 - alpha)·g,  v̄ = v - a²;  else v̄ = v
- *   m ← momentum·m + g / (√v̄ + eps)        p ← p - lr·m
+ *   v ← alpha·v + (1 - alpha)·g²
+ *   m ← momentum·m + g / (√v + eps)        p ← p - lr·m
  *
- * As torch.optim.RMSprop. Adam adds a mean of the directions and the correction of the first steps. */
+ * centered: v is the variance, v ← alpha·v + alpha·(1 - alpha)·(g - a)²,  a ← alpha·a + (1 - alpha)·g
+ *
+ * As torch.optim.RMSprop, which keeps the mean square and takes a² off: equal, but where gradients hardly vary that difference
+ * is all rounding, and less than nothing with states of 8 bits. Adam adds a mean of the directions and the correction of the first steps. */
 #include <graft/graft.h>
 
 typedef struct {
@@ -21,22 +24,22 @@ static const graft_option options[] = {
 };
 
 static const graft_slot slots[] = {
-    GRAFT_SLOT_BUFFER("v", "size", "v = 0", "square_avg"),
+    GRAFT_SLOT_UNSIGNED("v", "size", "v = 0", "square_avg"),
     GRAFT_SLOT_BUFFER("a", "centered ? size : 0", "a = 0", "grad_avg"),
     GRAFT_SLOT_BUFFER("m", "momentum > 0 ? size : 0", "m = 0", "momentum_buffer"),
     GRAFT_SLOT_TEMP("d", "size"),
 };
 
 static void update(graft_call *c) {
-    const rmsprop *o = c->self;
+    const rmsprop *const o = c->self;
     graft_run(c, "d = g + weight_decay * p");
-    graft_run(c, "v = alpha * v + (1 - alpha) * d * d");
     if (o->centered) {
+        graft_run(c, "v = alpha * v + alpha * (1 - alpha) * (d - a) * (d - a)");
         graft_run(c, "a = alpha * a + (1 - alpha) * d");
-        graft_run(c, "d = d / (sqrt(v - a * a) + eps)");
     } else {
-        graft_run(c, "d = d / (sqrt(v) + eps)");
+        graft_run(c, "v = alpha * v + (1 - alpha) * d * d");
     }
+    graft_run(c, "d = d / (sqrt(v) + eps)");
     if (o->momentum > 0) {
         graft_run(c, "m = momentum * m + d");
         graft_run(c, "p -= lr * m");

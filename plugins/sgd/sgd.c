@@ -2,20 +2,21 @@
  * al., 2013, "On the importance of initialization and momentum in deep learning"
  *
  *   d = g + weight_decay·p                 decay is coupled: it goes through the momentum
- *   m ← momentum·m + d
+ *   m ← momentum·m + (1 - dampening)·d     the first m is d
  *   p ← p - lr·m                           plain
  *   p ← p - lr·(d + momentum·m)            nesterov: the gradient looks one step of momentum ahead
  *
- * Without momentum m is d. As torch.optim.SGD with dampening 0. */
+ * Without momentum m is d. As torch.optim.SGD. */
 #include <graft/graft.h>
 
 typedef struct {
-    double momentum, weight_decay;
+    double momentum, dampening, weight_decay;
     int32_t nesterov, reserved;
 } sgd;
 
 static const graft_option options[] = {
     GRAFT_OPTION_REAL(sgd, momentum, 0, 0, 0.999999, "share of the last step that is taken again", NULL),
+    GRAFT_OPTION_REAL(sgd, dampening, 0, 0, 1, "share of a gradient that the momentum leaves out", NULL),
     GRAFT_OPTION_BOOL(sgd, nesterov, 0, "look one step of momentum ahead", NULL),
     GRAFT_OPTION_REAL(sgd, weight_decay, 0, 0, 100, "share of p that is added to its gradient", NULL),
 };
@@ -31,11 +32,12 @@ static void update(graft_call *c) {
         return;
     }
     if (o->nesterov) {
+        if (o->dampening > 0) c->services->fail(c, "nesterov = yes asks for dampening = 0");
         graft_run(c, "m = momentum * m + g + weight_decay * p");
         graft_run(c, "p -= lr * (g + weight_decay * p + momentum * m)");
         return;
     }
-    graft_run(c, "m = momentum * m + g + weight_decay * p");
+    graft_run(c, "m = momentum * m + (t > 1 ? 1 - dampening : 1) * (g + weight_decay * p)");
     graft_run(c, "p -= lr * m");
 }
 

@@ -48,6 +48,12 @@ Test(resume, full_fine_tuning_with_momentum_goes_on_as_if_it_had_never_stopped) 
                  model_files, (int[]){5, 0});
 }
 
+Test(resume, states_of_8_bits_and_groups_go_on_as_if_they_had_never_stopped) {
+    check_resume("[adapter]\nplugin = full\n[optimizer]\nplugin = adamw\nlr = 0.01\nstate = 8bit\nno_decay = "
+                 "*norm.weight\nlr_scale = *.mlp.*:0.5\n[train]\nsteps = 8\n",
+                 model_files, (int[]){5, 0});
+}
+
 Test(resume, lora_on_a_quantized_base_goes_on_as_if_it_had_never_stopped) {
     check_resume(LORA ADAMW "[quantizer]\nplugin = quant-nf4\n[train]\nsteps = 8\n", adapter_files, (int[]){1, 0});
 }

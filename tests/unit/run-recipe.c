@@ -113,6 +113,18 @@ Test(recipe, an_adapter_section_holds_the_core_s_keys_and_the_plugin_s) {
     recipe_free(r);
 }
 
+Test(recipe, groups_of_parameters_and_bits_of_states_are_keys_of_the_optimizer) {
+    recipe *const r = load_good("[optimizer]\nlr_scale = *.lora_B.weight:16, bias:0\nno_decay = bias , *norm.weight\n"
+                                "state = 8bit\n",
+                                NULL, 0);
+    const recipe_optimizer *const o = &r->optimizer;
+    cr_assert(o->state == RECIPE_STATE_8BIT && o->scaled_count == 2 && o->decay_free_count == 2);
+    cr_assert_str_eq(o->scaled[0], "*.lora_B.weight");
+    cr_assert(o->scales[0] == 16 && o->scales[1] == 0);
+    cr_assert_str_eq(o->decay_free[1], "*norm.weight");
+    recipe_free(r);
+}
+
 Test(recipe, several_adapters_keep_the_order_of_the_file) {
     recipe *const r = load_good("[adapter.b]\n" PLAIN "[adapter.a]\n" PLAIN "rank = 2\n", NULL, RECIPE_ADAPTER);
     cr_assert_eq(r->adapter_count, 2);
@@ -149,6 +161,7 @@ Test(recipe, every_mistake_of_a_file_is_reported_in_one_go) {
                                "plugin = adamww\n"
                                "betas = 1\n"
                                "lr = fast\n"
+                               "lr_scale = lora_B.weight:-1\n"
                                "[schedule]\n"
                                "warmup_steps = 3\n"
                                "warmup_ratio = 0.5\n"
@@ -169,11 +182,12 @@ Test(recipe, every_mistake_of_a_file_is_reported_in_one_go) {
         ":13: [adapter] targets has an empty element",
         ":15: [optimizer] there is no optimizer 'adamww'; did you mean 'adamw'. Tried adamww.so in ",
         ":17: [optimizer] lr = fast: a number from 0 to 1000 is wanted",
-        ":20: [schedule] warmup_ratio stands beside warmup_steps; give one of them",
-        ":22: [train] epochs is 0 and so is steps: nothing would be trained",
-        ":23: [train] epochs stands here and in line 22; keep one of them",
-        ":24: [quantizer] needs `plugin = NAME`",
-        ":26: an adapter is called [adapter.NAME], without further dots",
+        ":18: [optimizer] lr_scale has the form NAME:FACTOR, NAME:FACTOR with factors from 0",
+        ":21: [schedule] warmup_ratio stands beside warmup_steps; give one of them",
+        ":23: [train] epochs is 0 and so is steps: nothing would be trained",
+        ":24: [train] epochs stands here and in line 23; keep one of them",
+        ":25: [quantizer] needs `plugin = NAME`",
+        ":27: an adapter is called [adapter.NAME], without further dots",
         "[model] path is missing: the folder of the model, as Hugging Face has it",
         "[output] path is missing: the folder that receives the result",
     };
