@@ -209,10 +209,12 @@ static void key_part(const attention *t, const attention_block *b, int64_t head,
 static void backward_part(void *context, int part, int member) {
     const attention *t = context;
     const int64_t head = part % t->a->kv_heads, block = part / t->a->kv_heads;
+    if (t->f->begin) t->f->begin();
     if (block < t->key_blocks)
         key_part(t, &t->keys[block], head, member);
     else
         query_part(t, &t->queries[t->query_blocks - 1 - (block - t->key_blocks)], head, member);
+    if (t->f->end) t->f->end();
 }
 
 static void do_o_part(void *context, int part, int member) {

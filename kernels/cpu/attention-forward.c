@@ -102,6 +102,7 @@ static void forward_part(void *context, int part, int member) {
     const attention_block *b = &t->queries[t->query_blocks - 1 - part / a->kv_heads]; /* the longest rows first */
     room r = room_of(t, member);
     r.rows = b->count * t->group;
+    if (t->f->begin) t->f->begin();
     for (int64_t g = 0; g < t->group; g++)
         attention_copy(t, attention_at(t, a->q, a->q_stride, b->span->q0 + b->first, head * t->group + g), a->q_stride,
                        b->count, r.q + g * b->count * t->deep * attention_bytes(t));
@@ -110,6 +111,7 @@ static void forward_part(void *context, int part, int member) {
         r.most[i] = -INFINITY, r.sum[i] = 0;
     if (a->virtual_rows > 0) key_tiles(t, &r, b, NULL, head);
     key_tiles(t, &r, b, b->span, head);
+    if (t->f->end) t->f->end();
     for (int64_t i = 0; i < r.rows; i++) {
         const int64_t row = b->span->q0 + b->first + i % b->count, h = head * t->group + i / b->count;
         t->c->f->convert((char *)a->o + (row * a->o_stride + h * a->head_dim) * dtype_bytes(a->type), a->type,

@@ -55,24 +55,30 @@ static void fill_table(kernels *k) {
     k->dropout = cpu_dropout;
 }
 
-int cpu_open(team *threads, kernels **out, graft_error *err) {
-    isa set;
+int cpu_open_set(const isa *set, team *threads, kernels **out, graft_error *err) {
     kernels *ref;
-    if (isa_choose(&set, err) || ref_open(threads, &ref, err)) return err->code;
+    if (ref_open(threads, &ref, err)) return err->code;
     cpu *const c = mem_new(1, sizeof *c);
-    *c = (cpu){.ref = ref, .f = set.functions, .threads = threads};
+    kernels *const k = mem_new(1, sizeof *k);
+    c->ref = ref, c->threads = threads;
     blocks8_map(0, c->values8[0]);
     blocks8_map(1, c->values8[1]);
-    kernels *const k = mem_new(1, sizeof *k);
     *k = *ref;
-    k->name = "cpu", k->isa = set.name, k->state = c;
+    k->name = "cpu", k->isa = set->name, k->state = c;
     k->alloc = cpu_alloc, k->release = cpu_release, k->close = cpu_close;
     k->map = reference_map;
-    if (c->f) {
-        k->multiplies_bf16 = c->f->multiply.bf16;
-        cpu_reserve_scratch(c, product_scratch_bytes(&c->f->multiply));
+    if (set->functions) {
+        c->own = *set->functions, c->f = &c->own;
+        if (set->multiply) c->own.multiply = *set->multiply;
+        k->multiplies_bf16 = c->own.multiply.bf16;
+        cpu_reserve_scratch(c, product_scratch_bytes(&c->own.multiply));
         fill_table(k);
     }
     *out = k;
     return GRAFT_OK;
+}
+
+int cpu_open(team *threads, kernels **out, graft_error *err) {
+    isa set;
+    return isa_choose(&set, err) ? err->code : cpu_open_set(&set, threads, out, err);
 }

@@ -6,7 +6,8 @@
 
 typedef struct {
     kernels *ref;              /* does what has no fast twin: odd types, odd programs */
-    const vector_functions *f; /* of the instruction set chosen */
+    const vector_functions *f; /* = &own: of the instruction set chosen; NULL: there is none */
+    vector_functions own;
     team *threads;
     void *scratch; /* scratch_bytes for every member of the team, page aligned */
     int64_t scratch_bytes;

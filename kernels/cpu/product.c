@@ -8,8 +8,8 @@ enum {
     ROWS_AGAIN = 512, /* rows of a part with several passes: its sums wait in the second cache         */
     ROWS_GOOD = 256,  /* fewer rows let packing take more than 5 % of a part                           */
     ROWS_LEAST = 64,
-    PANELS = 4,       /* panels of a part, at most                                                     */
-    PANELS_GOOD = 2,  /* fewer read A too often from behind the second cache                           */
+    PANELS_GOOD =
+        2, /* fewer panels of a part read A too often from behind the second cache                           */
     PARTS_GOOD = 24,  /* parts that keep a few threads evenly busy ...                                 */
     PARTS_LEAST = 8,  /* ... and those worth worse parts                                               */
     SMALL_K = 128,    /* a term of at most this k joins the last pass of the one before                */
@@ -90,9 +90,9 @@ static int64_t depth_of(const multiply_functions *f, const product_term *t) {
 }
 
 /* Panels a part should keep. Rows of a quantized W are decoded block by block: cut short, they cost more blocks. */
-static int64_t panels_good(const product *p) {
+static int64_t panels_good(const multiply_functions *f, const product *p) {
     for (int t = 0; t < p->count; t++)
-        if (p->terms[t].b.w && p->terms[t].b.deep != 1) return PANELS;
+        if (p->terms[t].b.w && p->terms[t].b.deep != 1) return f->panels;
     return PANELS_GOOD;
 }
 
@@ -104,13 +104,13 @@ static plan plan_of(cpu *c, const product *p) {
         q.depth[t] = joined ? 0 : depth_of(q.f, &p->terms[t]);
         q.passes += term_passes(&q, t);
     }
-    cut(&q, least(q.passes > 1 ? ROWS_AGAIN : ROWS_ONCE, p->m), PANELS * q.f->panel);
-    while (parts(&q) < PARTS_GOOD && q.columns > panels_good(p) * q.f->panel)
+    cut(&q, least(q.passes > 1 ? ROWS_AGAIN : ROWS_ONCE, p->m), q.f->panels * q.f->panel);
+    while (parts(&q) < PARTS_GOOD && q.columns > panels_good(q.f, p) * q.f->panel)
         cut(&q, q.rows, q.columns - q.f->panel);
     while (parts(&q) < PARTS_GOOD && q.rows > ROWS_GOOD)
         cut(&q, q.rows / 2 > ROWS_GOOD ? q.rows / 2 : ROWS_GOOD, q.columns);
     if (parts(&q) < PARTS_LEAST && q.passes >= 2 * SLICE_PASSES) {
-        cut(&q, q.rows, PANELS * q.f->panel);
+        cut(&q, q.rows, q.f->panels * q.f->panel);
         q.slices = least(SLICES, q.passes / SLICE_PASSES);
         return q;
     }
@@ -195,7 +195,7 @@ static void load_strip(const plan *q, const product_term *t, int64_t batch, int6
     else if (a->outer == 1 && t->scale == 1) {
         if (strip % 2 == 0) q->f->pack_strips(room, t->step, from, a->type, a->deep, k, least(left, 2 * q->f->strip));
         run->a = room + strip % 2 * steps * q->f->strip * STEP_BYTES;
-        run->row = deep, run->next = deep * q->f->strip;
+        if (!q->f->strips_are_rows) run->row = deep, run->next = deep * q->f->strip;
     } else
         convert_strip(q, t, least(left, q->f->strip), from, k, row, room);
 }
@@ -204,16 +204,16 @@ static void load_strip(const plan *q, const product_term *t, int64_t batch, int6
 
 /* Bytes of the rooms of a part: a member's scratch is panels, then sums, then strips of A, then a decoded tile. */
 static int64_t panels_bytes(const multiply_functions *f) {
-    return (f->depth_bytes * 5 / 4 + 4 + (MULTIPLY_RUNS - 1) * SMALL_K * STEP_BYTES) * PANELS * f->panel;
+    return (f->depth_bytes * 5 / 4 + 4 + (MULTIPLY_RUNS - 1) * SMALL_K * STEP_BYTES) * f->panels * f->panel;
 }
 static int64_t sums_bytes(const multiply_functions *f) {
-    return ROWS_AGAIN * PANELS * f->panel * (int64_t)sizeof(float);
+    return ROWS_AGAIN * f->panels * f->panel * (int64_t)sizeof(float);
 }
 static int64_t strip_bytes(const multiply_functions *f, int run) {
     return 2 * f->strip * (run ? SMALL_K * 4 : f->depth_bytes * 5 / 4 + 4);
 }
 static int64_t tile_bytes(const multiply_functions *f) {
-    const int64_t down = f->panel * DECODE_K, across = DECODE_ROWS * PANELS * f->panel;
+    const int64_t down = f->panel * DECODE_K, across = DECODE_ROWS * f->panels * f->panel;
     return 4 * (down > across ? down : across);
 }
 
@@ -279,11 +279,13 @@ static void run_part(void *context, int number, int member) {
     r.strips = (char *)r.sums + sums_bytes(q->f);
     r.tile = r.strips + strip_bytes(q->f, 0) + (MULTIPLY_RUNS - 1) * strip_bytes(q->f, 1);
     if (q->slices > 1) r.sums = q->sums + (above * p->m + r.i0) * q->sums_row + r.j0;
+    if (q->f->begin) q->f->begin();
     const int64_t begin = q->passes * slice / q->slices, end = q->passes * (slice + 1) / q->slices;
     for (int64_t number_of = begin; number_of < end; number_of++) {
         const pass s = pass_at(q, number_of);
         run_pass(q, &r, &s, number_of > begin, q->passes > 1, q->slices == 1 && number_of + 1 == end);
     }
+    if (q->f->end) q->f->end();
 }
 
 /* Adds the slices of some rows in order and finishes them. */

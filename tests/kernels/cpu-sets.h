@@ -27,6 +27,9 @@ static inline void run_set(void (*run)(const char *set), const char *set) {
     }                                                                                                                  \
     Test(suite, name##_avx512_bf16) {                                                                                  \
         run_set(run, "avx512-bf16");                                                                                   \
+    }                                                                                                                  \
+    Test(suite, name##_amx) {                                                                                          \
+        run_set(run, "amx");                                                                                           \
     }
 
 #endif

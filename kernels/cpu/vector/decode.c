@@ -41,7 +41,7 @@ INLINE void decode_row8(const int8_t *q, float absmax, dtype w_type, int64_t n, 
 static void spread_eight(const uint8_t *codes, int bits, uint8_t *to) {
     const uint64_t one = 1, ones = ~(uint64_t)0;
     uint64_t v = 0;
-    memcpy(&v, codes, (size_t)bits);
+    memcpy(&v, codes, (size_t)(bits & 15)); /* the mask tells the compiler what it may assume */
     if (bits < 8) {
         v = (v | v << (32 - 4 * bits)) & (((one << 4 * bits) - 1) * (ones / 0xffffffff));
         v = (v | v << (16 - 2 * bits)) & (((one << 2 * bits) - 1) * (ones / 0xffff));

@@ -39,9 +39,14 @@ typedef struct {
 } pack_source;
 
 typedef struct {
-    int strip, panel, lanes; /* rows at a time; columns of a panel (whole vectors); columns of a vector              */
-    int bf16;                /* 1: multiplies BF16 runs too                                                          */
-    int64_t depth_bytes; /* of k of one row in one pass: a strip of A fits the first cache, some panels the second */
+    int strip, panel,
+        lanes;           /* rows at a time; columns of a panel (whole vectors); columns of a vector                  */
+    int panels;          /* of a part                                                                                */
+    int bf16;            /* 1: multiplies BF16 runs too                                                              */
+    int strips_are_rows; /* 1: pack_strips makes rows (rows, steps), not strips                                      */
+    int64_t
+        depth_bytes; /* of k of one row in one pass: a strip of A fits the first cache, a part's panels the second */
+    void (*begin)(void), (*end)(void); /* around a part, on its thread; NULL: nothing to do */
     /* c (rows, columns) [+]= Σ runs, rows <= strip, columns <= panel rounded up to whole vectors; all of c is written. */
     void (*multiply)(const multiply_run *runs, int count, int64_t rows, int64_t columns, float *c, int64_t c_row,
                      int add);
@@ -113,6 +118,7 @@ typedef struct {
     float (*quantize_row8)(const float *x, int64_t n, int8_t *to);
 } vector_functions;
 
+extern const multiply_functions multiply_functions_amx; /* the rest of amx is avx512bf16 */
 extern const vector_functions vector_functions_avx2, vector_functions_avx512, vector_functions_avx512bf16;
 
 #endif

@@ -77,7 +77,7 @@ SIZES(7)
 SIZES(8)
 #endif
 
-    typedef void multiply_size(const multiply_run *runs, int count, float *c, int64_t c_row, int add);
+typedef void multiply_size(const multiply_run *runs, int count, float *c, int64_t c_row, int add);
 static multiply_size *const sizes[STRIP][COLUMNS] = {
     ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4),
 #if defined(__AVX512F__)

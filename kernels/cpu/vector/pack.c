@@ -2,6 +2,7 @@
  * A step is one k (F32) or two (BF16, woven as pairs); values change their type on the way: widened exactly, or rounded to
  * bf16 as f32_to_bf16 does. Panels: columns j.. of PANEL (the last one: of as many whole vectors as it needs) lie behind each
  * other, each [step][its width]. */
+#include "kernels/cpu/vector/step.h"
 #include "kernels/cpu/vector/table.h"
 #include "kernels/cpu/vector/transpose.h"
 
@@ -9,23 +10,6 @@ enum { AHEAD = 8 /* steps whose rows are asked for before they are packed */ };
 
 static int64_t whole_vectors(int64_t n) {
     return (n + LANES - 1) / LANES * LANES;
-}
-
-/* LANES elements, of which n exist, as halves of bf16. */
-INLINE halves bf16_part(const void *from, dtype type, int64_t i, int64_t n) {
-    if (type != BF16) return round_bf16(load_n(from, type, i, n));
-    if (n >= LANES) return load_halves(place(from, type, i));
-    halves h = {0};
-    memcpy(&h, place(from, type, i), (size_t)n * 2);
-    return h;
-}
-
-/* One step of LANES columns that lie side by side, the first at element `at`. */
-INLINE words step_across(dtype type, const void *from, dtype from_type, int64_t at, int64_t down, int64_t k,
-                         int64_t n) {
-    if (type == F32) return (words)load_n(from, from_type, at, n);
-    const halves second = k > 1 ? bf16_part(from, from_type, at + down, n) : (halves){0};
-    return weave(bf16_part(from, from_type, at, n), second);
 }
 
 /* LANES steps of one column whose k lie side by side; `k` of them exist. */
@@ -126,34 +110,4 @@ void NAME(pack)(void *panels, dtype type, int64_t steps, int64_t first, const pa
         pack_typed(panels, BF16, steps, first, from, F32, k, n);
     else
         pack_typed(panels, BF16, steps, first, from, F16, k, n);
-}
-
-/* Two strips of half a vector at a time. */
-INLINE void strips_typed(uint32_t *strips, dtype type, const void *from, dtype from_type, int64_t down, int64_t k,
-                         int64_t rows) {
-    enum { STRIP = LANES / 2 };
-    const int64_t deep = type == BF16 ? 2 : 1, size = (k + deep - 1) / deep * STRIP;
-    for (int64_t i = 0; i < rows; i += LANES)
-        for (int64_t p = 0; p < k; p += deep) {
-            const words v = step_across(type, from, from_type, p * down + i, down, k - p, rows - i);
-            uint32_t *const to = strips + i / STRIP * size + p / deep * STRIP;
-            memcpy(to, &v, sizeof v / 2);
-            if (rows - i > STRIP) memcpy(to + size, (const char *)&v + sizeof v / 2, sizeof v / 2);
-        }
-}
-
-void NAME(pack_strips)(void *strips, dtype type, const void *from, dtype from_type, int64_t down, int64_t k,
-                       int64_t rows) {
-    if (type == F32 && from_type == F32)
-        strips_typed(strips, F32, from, F32, down, k, rows);
-    else if (type == F32 && from_type == BF16)
-        strips_typed(strips, F32, from, BF16, down, k, rows);
-    else if (type == F32)
-        strips_typed(strips, F32, from, F16, down, k, rows);
-    else if (from_type == BF16)
-        strips_typed(strips, BF16, from, BF16, down, k, rows);
-    else if (from_type == F32)
-        strips_typed(strips, BF16, from, F32, down, k, rows);
-    else
-        strips_typed(strips, BF16, from, F16, down, k, rows);
 }

@@ -7,6 +7,7 @@ const vector_functions NAME(vector_functions) = {
                    .strip = LANES / 2,
                    .panel = PANEL,
                    .lanes = LANES,
+                   .panels = 4,
 #if defined(__AVX512BF16__)
                    .bf16 = 1,
 #endif

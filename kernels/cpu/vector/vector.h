@@ -26,7 +26,10 @@ enum { LANES = 16 };
 enum { LANES = 8 };
 #endif
 
-enum { PANEL = 3 * LANES /* columns of packed B that one strip of A meets at a time */ };
+#if !defined(CPU_PANEL_VECTORS)
+#    define CPU_PANEL_VECTORS 3
+#endif
+enum { PANEL = CPU_PANEL_VECTORS * LANES /* columns of packed B that one strip of A meets at a time */ };
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
