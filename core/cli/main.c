@@ -5,10 +5,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-const command *const commands[] = {
-    &command_train,   &command_eval,  &command_generate, &command_chat,     &command_merge, &command_quantize,
-    &command_plan,    &command_check, &command_data,     &command_explain,  &command_help,  &command_plugins,
-    &command_inspect, &command_init,  &command_render,   &command_tokenize, &command_probe, NULL};
+const command *const commands[] = {&command_train,
+                                   &command_eval,
+                                   &command_generate,
+                                   &command_chat,
+                                   &command_merge,
+                                   &command_extract,
+                                   &command_quantize,
+                                   &command_plan,
+                                   &command_check,
+                                   &command_data,
+                                   &command_explain,
+                                   &command_help,
+                                   &command_plugins,
+                                   &command_inspect,
+                                   &command_init,
+                                   &command_render,
+                                   &command_tokenize,
+                                   &command_probe,
+                                   NULL};
 
 static void print_help(FILE *to) {
     fputs("graft " GRAFT_VERSION " - fine-tuning of language models\n\nusage: graft COMMAND ...\n\n", to);

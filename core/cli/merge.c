@@ -7,13 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DTYPE = 256, BASE, MAX_ERROR };
+enum { DTYPE = 256, BASE, MAX_ERROR, KEEP_ZEROS };
 
 static int own(void *context, int val, const char *text) {
     static const char *const words[] = {"float", "packed", "keep"};
     merge_how *const how = context;
     if (val == DTYPE) return cli_float_type(&command_merge, text, &how->type);
     if (val == MAX_ERROR) return cli_real("--max-error", text, 0, 1e6, &how->max_error);
+    if (val == KEEP_ZEROS) {
+        how->keep_zeros = 1;
+        return GRAFT_OK;
+    }
     for (int i = 0; i < 3; i++)
         if (strcmp(text, words[i]) == 0) {
             how->base = (merge_base)i;
@@ -59,12 +63,15 @@ static int run(int count, char **words) {
         {"dtype",            required_argument, NULL, DTYPE},
         {"base",              required_argument, NULL, BASE},
         {"max-error",                  required_argument, NULL, MAX_ERROR},
-        {0}
+        {"keep-zeros",no_argument, NULL, KEEP_ZEROS},
+        {0             }
     };
     cli_options o;
     merge_how how = {.type = DTYPE_COUNT};
     int first;
     graft_error err = {0};
+    for (int w = 1; w < count; w++)
+        if (strncmp(words[w], "--combine", 9) == 0) return cli_combine(count, words);
     if (cli_parse(&command_merge, "aojtsI", more, own, &how, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     if (!o.output || !o.adapter_count)
         return cli_usage(&command_merge, "%s is missing", o.output ? "--adapter DIR" : "-o FOLDER");
@@ -94,9 +101,11 @@ static int run(int count, char **words) {
 }
 
 const command command_merge = {
-    "merge", "add adapters into a model's weights",
+    "merge", "add adapters into a model's weights, or into one another",
     "usage: graft merge MODEL --adapter DIR... -o FOLDER [--dtype f32|bf16|f16] [--base float|packed|keep]\n"
-    "                   [--max-error E] [--ini run.ini] [--json]\n\n"
+    "                   [--max-error E] [--keep-zeros] [--ini run.ini] [--json]\n"
+    "       graft merge MODEL --adapter DIR --adapter DIR... --combine linear|ties|dare|svd -o FOLDER\n"
+    "                   [--weights 0.7,0.3] [--density 0.5] [--rank R] [--seed N] [--json]\n\n"
     "Writes a complete model folder that needs no adapter. Without --dtype every tensor "
     "keeps the type the base stores it in;\n"
     "the largest error of that rounding is reported. Techniques that cannot be added into "
@@ -108,5 +117,10 @@ const command command_merge = {
     "           of the change; a short training may vanish between two codes\n"
     "  keep     it stays as it is, with the adapter beside it in FOLDER/adapter\n"
     "--max-error E makes it an error, before anything is written, when a tensor loses more: "
-    "|written - W'| / |W'|.\n",
+    "|written - W'| / |W'|.\n"
+    "--keep-zeros: what is zero in the base (pruned) stays zero.\n\n"
+    "--combine writes one LoRA instead, out of several of the same base: linear adds their A and B (PEFT's rule), "
+    "ties\n"
+    "and dare keep the share --density of the entries first, svd adds the updates themselves and cuts the sum to "
+    "--rank.\n",
     run};

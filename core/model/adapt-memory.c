@@ -398,6 +398,20 @@ const plugin_component *adapt_component(const adapt *a, int32_t spec) {
     return a->techniques[spec].in.component;
 }
 
+int32_t adapt_lowrank_site(const adapt *a, int32_t spec, int32_t n, const adapt_param **A, const adapt_param **B,
+                           double *s) {
+    const technique *const t = &a->techniques[spec];
+    if (n >= t->count || t->lowrank[0] < 0) return 0;
+    *A = *B = NULL;
+    for (int32_t p = 0; p < a->param_count; p++) {
+        if (a->params[p].site != t->instances[n]) continue;
+        if (a->params[p].slot == t->lowrank[0]) *A = &a->params[p];
+        if (a->params[p].slot == t->lowrank[1]) *B = &a->params[p];
+    }
+    *s = t->instances[n]->numbers[t->lowrank[2]];
+    return *A && *B;
+}
+
 void adapt_set_round_trip(adapt *a, void (*round_trip)(void *, const base_tensor *, void *, graft_error *),
                           void *context) {
     a->round_trip = round_trip;

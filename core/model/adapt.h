@@ -171,5 +171,9 @@ int32_t adapt_at(const adapt *a, int32_t point); /* number of adapters at a poin
 int32_t adapt_site(const adapt *a, int32_t spec,
                    int32_t n); /* point of the n-th site of a section; -1: there are fewer */
 const plugin_component *adapt_component(const adapt *a, int32_t spec);
+/* The n-th site of a plain low-rank technique: y += s·(x·Aᵀ)·Bᵀ, A (rank, in), B (out, rank). 0: there are fewer, or the
+ * technique is another. Borrowed. */
+int32_t adapt_lowrank_site(const adapt *a, int32_t spec, int32_t n, const adapt_param **A, const adapt_param **B,
+                           double *s);
 
 #endif

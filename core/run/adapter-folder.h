@@ -26,4 +26,8 @@ int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, con
 int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, model *m, const char *folder,
                          const char *base_model, graft_error *err);
 
+/* The same of a plain LoRA at `sites` points of the model, whose tensors somebody else has written: alpha = rank. */
+int adapter_folder_write_lora(registry *plugins, model *m, const int32_t *sites, int32_t count, int64_t rank,
+                              const char *folder, graft_error *err);
+
 #endif

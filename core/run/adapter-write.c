@@ -32,14 +32,15 @@ static void add_name(const char **names, int32_t *count, const char *name) {
 }
 
 /* The shortest names that select the adapter's sites and no other module of the model. */
-static void shorten(const adapt *a, int32_t which, const adapt_point *points, int32_t count, peft_config *c) {
+static void shorten(const int32_t *sites, int32_t site_count, const adapt_point *points, int32_t count,
+                    peft_config *c) {
     const char **const all = arena_new(&c->memory, (size_t)count + 1, sizeof *all);
     const char **const own = arena_new(&c->memory, (size_t)count + 1, sizeof *own);
     int32_t all_count = 0, own_count = 0;
     for (int32_t p = 0; p < count; p++)
         add_name(all, &all_count, module_of(&points[p]));
-    for (int32_t n = 0; adapt_site(a, which, n) >= 0; n++)
-        add_name(own, &own_count, module_of(&points[adapt_site(a, which, n)]));
+    for (int32_t n = 0; n < site_count; n++)
+        add_name(own, &own_count, module_of(&points[sites[n]]));
     const char **names = NULL;
     int32_t names_count = 0;
     targets_shorten(own, own_count, all, all_count, &c->memory, &names, &names_count);
@@ -49,7 +50,13 @@ static void shorten(const adapt *a, int32_t which, const adapt_point *points, in
 static void set_targets(const adapt_spec *spec, const adapt *a, int32_t which, const adapt_point *points, int32_t count,
                         peft_config *c) {
     if (!reads_alike(spec)) {
-        shorten(a, which, points, count, c);
+        int32_t sites = 0;
+        while (adapt_site(a, which, sites) >= 0)
+            sites++;
+        int32_t *const list = arena_new(&c->memory, (size_t)sites + 1, sizeof *list);
+        for (int32_t n = 0; n < sites; n++)
+            list[n] = adapt_site(a, which, n);
+        shorten(list, sites, points, count, c);
         return;
     }
     c->targets = (targets_list){.names = spec->targets,
@@ -168,5 +175,36 @@ int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, 
     if (peft_config_write(folder, &c, &table, spec->config, err) == GRAFT_OK) write_card(spec, folder, base_model, err);
     json_decref(c.facts);
     peft_config_free(&c);
+    return err->code;
+}
+
+int adapter_folder_write_lora(registry *plugins, model *m, const int32_t *sites, int32_t count, int64_t rank,
+                              const char *folder, graft_error *err) {
+    const plugin_component *lora;
+    int32_t point_count;
+    const adapt_point *const points = model_points(m, &point_count);
+    if (registry_find(plugins, PLUGIN_ADAPTER, "lora", NULL, &lora, err)) return err->code;
+    char *const base_model = path_absolute(model_folder(m));
+    peft_config c = {.type = "", .bias = "none", .base_model = base_model, .revision = "", .task_type = "", .name = ""};
+    void *const config = arena_new(&c.memory, (size_t)lora->config_size + 1, 1);
+    const option_set set = {lora->options, lora->option_count, config,
+                            arena_new(&c.memory, (size_t)lora->option_count + 1, sizeof(option_origin))};
+    const char *const keys[] = {"rank", "alpha"};
+    char *const text = mem_format("%lld", (long long)rank);
+    option_defaults(&set);
+    for (int k = 0; k < 2 && !err->code; k++) {
+        const int row = option_find(lora->options, lora->option_count, keys[k]);
+        if (row >= 0) option_parse(&lora->options[row], text, config, &c.memory, err);
+    }
+    for (int32_t n = 0; n < count; n++)
+        c.fan_in_fan_out |= points[sites[n]].tensor->transposed;
+    shorten(sites, count, points, point_count, &c);
+    const peft_table table = adapter_table(lora, &c.memory);
+    const adapt_spec spec = {.component = lora, .config = config};
+    if (!err->code && peft_config_write(folder, &c, &table, config, err) == GRAFT_OK)
+        write_card(&spec, folder, base_model, err);
+    peft_config_free(&c);
+    free(text);
+    free(base_model);
     return err->code;
 }

@@ -242,6 +242,17 @@ static int pack_again(merging *m, base_tensor *t, graft_error *err) {
 
 /* ---- one tensor ---- */
 
+/* What the base has pruned stays pruned. */
+static int restore_zeros(merging *m, const base_tensor *t, graft_error *err) {
+    const int64_t count = t->out * t->in;
+    float *const base = mem_new((size_t)count, sizeof *base);
+    if (model_read_tensor(m->s->model, (int32_t)(t - m->tensors), base, err) == GRAFT_OK)
+        for (int64_t i = 0; i < count; i++)
+            if (base[i] == 0) m->values[i] = 0;
+    free(base);
+    return err->code;
+}
+
 static int merge_weight(merging *m, int32_t point, graft_error *err) {
     const adapt_point *const at = &m->points[point];
     if (at->onehot) {
@@ -254,7 +265,8 @@ static int merge_weight(merging *m, int32_t point, graft_error *err) {
     merge_bias(m, point, bias);
     for (int64_t o = 0; o < at->out && !at->bias && !err->code; o++)
         if (bias[o] != 0) say(m, point, err, "adds a constant, but this family has no bias there; keep the adapter");
-    if (!err->code && check_linear(m, point, bias, err) == GRAFT_OK) {
+    if (!err->code && check_linear(m, point, bias, err) == GRAFT_OK &&
+        (!m->how->keep_zeros || restore_zeros(m, at->tensor, err) == GRAFT_OK)) {
         if (m->how->base == MERGE_PACKED && is_packed(at->tensor))
             pack_again(m, at->tensor, err);
         else

@@ -18,6 +18,7 @@ typedef enum {
 typedef struct {
     dtype type; /* of numbers; DTYPE_COUNT: each tensor as the base stores it */
     merge_base base;
+    int keep_zeros;   /* 1: what is 0 in the base (pruned) stays 0, which is not quite what the adapter computed   */
     double max_error; /* a layer that loses more is an error, before anything is written; 0: no limit */
 } merge_how;
 
