@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 #include "base/json.h"
 #include "base/log.h"
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -54,6 +55,18 @@ int cli_real(const char *option, const char *text, double low, double high, doub
     }
     log_error("%s %s: must be a number from %g to %g", option, text, low, high);
     return GRAFT_USAGE;
+}
+
+int cli_free_folder(const char *folder, const cli_options *o, graft_error *err) {
+    DIR *d = opendir(folder);
+    int count = 0;
+    for (const struct dirent *e; d && (e = readdir(d)) != NULL;)
+        count += e->d_name[0] != '.';
+    if (d) closedir(d);
+    return count && !o->overwrite
+               ? fail(err, GRAFT_USAGE, "%s is not empty: choose another folder, or write over it with --overwrite",
+                      folder)
+               : GRAFT_OK;
 }
 
 int cli_float_type(const command *c, const char *text, dtype *out) {

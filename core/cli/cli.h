@@ -11,11 +11,12 @@ typedef struct {
     int (*run)(int count, char **words); /* words[0] is the command's name */
 } command;
 
-extern const command command_train, command_eval, command_generate, command_chat, command_merge, command_quantize, command_plan, command_check, command_data,
-    command_explain, command_help, command_plugins, command_inspect, command_init, command_render, command_tokenize, command_probe;
+extern const command command_train, command_eval, command_generate, command_chat, command_merge, command_quantize,
+    command_plan, command_check, command_data, command_explain, command_help, command_plugins, command_inspect,
+    command_init, command_render, command_tokenize, command_probe;
 extern const command command_extract;
 int cli_combine(int count, char **words); /* graft merge --combine */
-extern const command *const commands[]; /* NULL-terminated, in the order `graft --help` lists them */
+extern const command *const commands[];   /* NULL-terminated, in the order `graft --help` lists them */
 
 /* ---- options that several commands share ---- */
 typedef struct {
@@ -46,6 +47,8 @@ int cli_usage(const command *c, const char *format, ...) __attribute__((format(p
 int cli_whole(const char *option, const char *text, int64_t low, int64_t high,
               int64_t *out); /* 0, or GRAFT_USAGE told */
 int cli_real(const char *option, const char *text, double low, double high, double *out);
+/* GRAFT_USAGE when a command would write over what lies in `folder` and --overwrite was not given. */
+int cli_free_folder(const char *folder, const cli_options *o, graft_error *err);
 int cli_float_type(const command *c, const char *text, dtype *out); /* f32, bf16, f16 */
 void cli_print_json(json_t *value);                                 /* on stdout, indented; takes the reference */
 

@@ -93,12 +93,16 @@ int cli_combine(int count, char **words) {
     wishes w = {.how.density = 1};
     int first;
     graft_error err = {0};
-    if (cli_parse(&command_merge, "aojt", more, own, &w, count, words, 1, 1, &o, &first) || check_wishes(&w, &o))
+    if (cli_parse(&command_merge, "aojtw", more, own, &w, count, words, 1, 1, &o, &first) || check_wishes(&w, &o))
         return GRAFT_USAGE;
     for (int n = w.count; n < o.adapter_count; n++)
         w.weights[n] = 1;
     w.how.weights = w.weights;
     w.how.seed = (uint64_t)w.seed;
+    if (cli_free_folder(o.output, &o, &err)) {
+        cli_free(&o);
+        return cli_fail(&err);
+    }
     registry *plugins = registry_create();
     session s = {0};
     combine_report report = {0};
@@ -133,9 +137,13 @@ static int run_extract(int count, char **words) {
     int64_t rank = 16;
     int first;
     graft_error err = {0};
-    if (cli_parse(&command_extract, "ojt", more, extract_own, &rank, count, words, 2, 2, &o, &first))
+    if (cli_parse(&command_extract, "ojtw", more, extract_own, &rank, count, words, 2, 2, &o, &first))
         return GRAFT_USAGE;
     if (!o.output) return cli_usage(&command_extract, "-o FOLDER is missing");
+    if (cli_free_folder(o.output, &o, &err)) {
+        cli_free(&o);
+        return cli_fail(&err);
+    }
     registry *plugins = registry_create();
     session base = {0}, tuned = {0};
     combine_report report = {0};
@@ -154,7 +162,7 @@ static int run_extract(int count, char **words) {
 
 const command command_extract = {
     "extract", "make a LoRA out of a model that was fine-tuned whole",
-    "usage: graft extract BASE TUNED -o FOLDER [--rank 16] [--json]\n\n"
+    "usage: graft extract BASE TUNED -o FOLDER [--rank 16] [--overwrite] [--json]\n\n"
     "Writes the largest directions of TUNED - BASE of every linear layer as a LoRA of BASE, and says how much of the "
     "change\nthe rank holds. Embeddings, norms and biases that changed are counted and left out.\n",
     run_extract};

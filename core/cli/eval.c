@@ -28,6 +28,11 @@ static int read_settings(registry *plugins, const wishes *w, const cli_options *
     int n = 0;
     char *run = o->adapter_count ? path_join(o->adapters[0], "run.ini") : NULL;
     const char *ini = o->ini ? o->ini : run && file_exists(run) && !w->data ? run : "/dev/null";
+    if (!o->ini && !w->data && !(run && file_exists(run)) && !o->set_count) {
+        free(run);
+        arena_free(&memory);
+        return fail(err, GRAFT_USAGE, "nothing to evaluate on: name a file with --data, or an INI with --ini");
+    }
     if (w->data) {
         set[n++] = arena_format(&memory, "data.path=%s", w->data);
         set[n++] = arena_format(&memory, "data.eval_path=%s", w->data);

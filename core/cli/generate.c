@@ -146,6 +146,10 @@ static int read_prompts(prompts *p, const wishes *w, const cli_options *o, const
     if (w->messages && add_conversations(p, t, folder, w, err)) return err->code;
     if (!p->count)
         return fail(err, GRAFT_USAGE, "no prompt: use --prompt TEXT, --ids LIST, --input FILE or --messages FILE");
+    for (int64_t i = 0; i < p->count; i++)
+        if (!p->at[i].count)
+            return fail(err, GRAFT_USAGE, "prompt %lld is empty, and this tokenizer puts no token in front of a text",
+                        (long long)i + 1);
     return GRAFT_OK;
 }
 

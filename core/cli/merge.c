@@ -72,9 +72,13 @@ static int run(int count, char **words) {
     graft_error err = {0};
     for (int w = 1; w < count; w++)
         if (strncmp(words[w], "--combine", 9) == 0) return cli_combine(count, words);
-    if (cli_parse(&command_merge, "aojtsI", more, own, &how, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    if (cli_parse(&command_merge, "aojtswI", more, own, &how, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     if (!o.output || !o.adapter_count)
         return cli_usage(&command_merge, "%s is missing", o.output ? "--adapter DIR" : "-o FOLDER");
+    if (cli_free_folder(o.output, &o, &err)) {
+        cli_free(&o);
+        return cli_fail(&err);
+    }
     registry *plugins = registry_create();
     session s = {0};
     merge_report report = {0};
@@ -103,7 +107,7 @@ static int run(int count, char **words) {
 const command command_merge = {
     "merge", "add adapters into a model's weights, or into one another",
     "usage: graft merge MODEL --adapter DIR... -o FOLDER [--dtype f32|bf16|f16] [--base float|packed|keep]\n"
-    "                   [--max-error E] [--keep-zeros] [--ini run.ini] [--json]\n"
+    "                   [--max-error E] [--keep-zeros] [--ini run.ini] [--overwrite] [--json]\n"
     "       graft merge MODEL --adapter DIR --adapter DIR... --combine linear|ties|dare|svd -o FOLDER\n"
     "                   [--weights 0.7,0.3] [--density 0.5] [--rank R] [--seed N] [--json]\n\n"
     "Writes a complete model folder that needs no adapter. Without --dtype every tensor "

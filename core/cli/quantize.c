@@ -70,7 +70,11 @@ static int run(int count, char **words) {
     const char *plugin = NULL;
     int first;
     graft_error err = {0};
-    if (cli_parse(&command_quantize, "ojtsId", more, own, &plugin, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    if (cli_parse(&command_quantize, "ojtswId", more, own, &plugin, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    if (o.output && cli_free_folder(o.output, &o, &err)) {
+        cli_free(&o);
+        return cli_fail(&err);
+    }
     registry *plugins = registry_create();
     recipe *settings = NULL;
     session s = {0};
@@ -100,7 +104,7 @@ static int run(int count, char **words) {
 const command command_quantize = {
     "quantize", "pack a model's weights in few bits; the error of each layer",
     "usage: graft quantize MODEL [-o FOLDER] (--plugin NAME | --ini run.ini) [--set quantizer.KEY=VALUE]... "
-    "[--json]\n\n"
+    "[--overwrite] [--json]\n\n"
     "Packs the weights that the quantizer's targets select (every linear layer but the head) and prints the error of\n"
     "each: |W - W'| / |W|, and the largest difference. With -o the packed model is written as bitsandbytes does, in "
     "nf4,\n"

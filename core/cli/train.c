@@ -29,7 +29,10 @@ static void print_result(const recipe *r, const training_result *out) {
     progress_duration(out->seconds, time);
     printf("steps       %lld of %lld, %s, peak memory %s\n", (long long)out->done, (long long)out->steps, time, memory);
     if (!isnan(out->loss)) printf("train loss  %.4f (last step)\n", out->loss);
-    if (!isnan(out->eval_before)) printf("eval loss   %.4f before, %.4f after\n", out->eval_before, out->eval_after);
+    if (!isnan(out->eval_before) && isnan(out->eval_after))
+        printf("eval loss   %.4f before\n", out->eval_before);
+    else if (!isnan(out->eval_before))
+        printf("eval loss   %.4f before, %.4f after\n", out->eval_before, out->eval_after);
     if (!isnan(out->sparsity)) printf("sparsity    %.1f %% of the pruned weights are zero\n", 100 * out->sparsity);
     if (out->best_step) printf("best        step %lld, eval loss %.4f\n", (long long)out->best_step, out->best_loss);
     printf("%s %s\n", out->interrupted ? "stopped; go on with --resume:" : "written to ", r->output.path);

@@ -311,19 +311,25 @@ static int bind_points(adapt *a, int32_t spec, int32_t layers, graft_error *err)
     return err->code ? err->code : finish_sites(t, layers, err);
 }
 
-/* Each target must have selected something: a misspelt one is an error with the nearest module name. */
+static int names_point(const char *const *target, const adapt_point *p) {
+    const targets_list one = {.names = target, .count = 1};
+    char module[512];
+    const char *dot = p->kinds & GRAFT_TENSOR ? strrchr(p->name, '.') : NULL;
+    snprintf(module, sizeof module, "%.*s", dot ? (int)(dot - p->name) : (int)strlen(p->name), p->name);
+    return targets_select(&one, p->name, p->layer, p->all_linear) ||
+           (dot && targets_select(&one, module, p->layer, p->tensor && p->tensor->linear));
+}
+
+/* Each target must have selected something, or only what `exclude` and `layers` take away again: a misspelt one is an error
+ * with the nearest module name. */
 static int check_targets(const adapt *a, const technique *t, graft_error *err) {
     for (int32_t k = 0; k < t->in.target_count; k++) {
         int32_t found = 0;
-        const targets_list one = {.names = &t->in.targets[k], .count = 1};
-        for (int32_t n = 0; n < t->count && !found; n++) {
-            const adapt_point *p = &a->points[t->instances[n]->point];
-            char module[512];
-            const char *dot = p->kinds & GRAFT_TENSOR ? strrchr(p->name, '.') : NULL;
-            snprintf(module, sizeof module, "%.*s", dot ? (int)(dot - p->name) : (int)strlen(p->name), p->name);
-            found = targets_select(&one, p->name, p->layer, p->all_linear) ||
-                    (dot && targets_select(&one, module, p->layer, p->tensor && p->tensor->linear));
-        }
+        for (int32_t n = 0; n < t->count && !found; n++)
+            found = names_point(&t->in.targets[k], &a->points[t->instances[n]->point]);
+        for (int32_t p = 0; p < a->point_count && !found; p++)
+            found = (a->points[p].kinds & t->functions->sites) && names_point(&t->in.targets[k], &a->points[p]) &&
+                    !selected(t, &a->points[p]);
         if (found || (t->functions->sites & (GRAFT_KV | GRAFT_EMBED))) continue;
         const char **names = mem_new((size_t)a->point_count + 2, sizeof *names);
         int32_t count = 0;
@@ -342,7 +348,7 @@ static int check_targets(const adapt *a, const technique *t, graft_error *err) {
     }
     return t->count || t->in.modules_to_save_count
                ? GRAFT_OK
-               : fail(err, GRAFT_USAGE, "%s selects nothing in this model; set `targets` (names, globs or all-linear)",
+               : fail(err, GRAFT_USAGE, "%s selects nothing in this model: see its targets, exclude and layers",
                       t->in.component->name);
 }
 

@@ -170,7 +170,8 @@ int quantize_prepare(quantize *q, const base_tensor *tensors, int32_t count, gra
     }
     if (q && q->in.component && q->in.targets && selected == 0)
         return fail(err, GRAFT_USAGE,
-                    "[quantizer] targets select no matrix that stays as it is: `graft inspect` lists the names");
+                    "[quantizer] targets select nothing that can be packed: names of matrices that are not trained, a tied "
+                    "head under the name of its embedding");
     return GRAFT_OK;
 }
 
