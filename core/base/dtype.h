@@ -24,7 +24,7 @@ typedef enum {
 } dtype;
 
 int dtype_bytes(dtype t);
-const char *dtype_name(dtype t);              /* as in safetensors: "F32", "BF16", "BOOL" ... */
+const char *dtype_name(dtype t);               /* as in safetensors: "F32", "BF16", "BOOL" ... */
 int dtype_parse(const char *name, dtype *out); /* safetensors' name; 1 when known */
 int dtype_is_float(dtype t);                   /* F64 F32 BF16 F16 */
 
@@ -37,8 +37,7 @@ static inline float bf16_to_f32(uint16_t h) {
 static inline uint16_t f32_to_bf16(float f) {
     uint32_t u;
     memcpy(&u, &f, 4);
-    if ((u & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)(u >> 16 | 0x40); /* NaN, made quiet */
+    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(u >> 16 | 0x40); /* NaN, made quiet */
     return (uint16_t)((u + 0x7fffu + (u >> 16 & 1)) >> 16);
 }
 float f16_to_f32(uint16_t h);

@@ -15,17 +15,18 @@ int file_read(const char *path, int64_t limit, char **out, int64_t *size, graft_
 typedef struct file_writer file_writer;
 int file_create(const char *path, file_writer **out, graft_error *err);
 int file_put(file_writer *w, const void *bytes, int64_t count, graft_error *err); /* buffered */
-int file_commit(file_writer *w, graft_error *err); /* fsync + rename; releases w in any case; on error the old file stays */
-void file_abandon(file_writer *w);                 /* removes the temporary file; w may be NULL */
+int file_commit(file_writer *w,
+                graft_error *err); /* fsync + rename; releases w in any case; on error the old file stays */
+void file_abandon(file_writer *w); /* removes the temporary file; w may be NULL */
 int file_write(const char *path, const void *bytes, int64_t count, graft_error *err); /* create + put + commit */
 
 int file_exists(const char *path);
 int file_is_folder(const char *path);
-int file_make_folders(const char *path, graft_error *err);  /* mkdir -p */
-int file_remove_tree(const char *path, graft_error *err);   /* rm -r; a missing path is no error */
-char *path_join(const char *folder, const char *name);      /* owned by the caller; an absolute name stands alone */
-char *path_folder(const char *path);                        /* "a/b" -> "a", "b" -> "."; owned by the caller */
-char *path_absolute(const char *path);                      /* against the current folder, links kept; owned by the caller */
+int file_make_folders(const char *path, graft_error *err); /* mkdir -p */
+int file_remove_tree(const char *path, graft_error *err);  /* rm -r; a missing path is no error */
+char *path_join(const char *folder, const char *name);     /* owned by the caller; an absolute name stands alone */
+char *path_folder(const char *path);                       /* "a/b" -> "a", "b" -> "."; owned by the caller */
+char *path_absolute(const char *path);       /* against the current folder, links kept; owned by the caller */
 int path_same(const char *a, const char *b); /* 1: both exist and are one place, links followed */
 
 #endif

@@ -9,9 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void *mem_new(size_t count, size_t size);              /* zeroed; owned by the caller, released with free()       */
-void *mem_grow(void *old, size_t count, size_t size);  /* realloc; new bytes are not zeroed                       */
-char *mem_copy_text(const char *text);                 /* strdup                                                  */
+void *mem_new(size_t count, size_t size);             /* zeroed; owned by the caller, released with free()       */
+void *mem_grow(void *old, size_t count, size_t size); /* realloc; new bytes are not zeroed                       */
+char *mem_copy_text(const char *text);                /* strdup                                                  */
 char *mem_format(const char *format, ...) __attribute__((format(printf, 1, 2))); /* owned by the caller           */
 
 /* Grows `array` (element type known from the pointer) so that index `count` is valid; capacity doubles. */
@@ -24,11 +24,11 @@ char *mem_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 typedef struct {
     struct arena_chunk *chunks;
 } arena;
-void *arena_new(arena *a, size_t count, size_t size); /* zeroed, aligned to 16, owned by the arena */
+void *arena_new(arena *a, size_t count, size_t size);        /* zeroed, aligned to 16, owned by the arena */
 char *arena_copy(arena *a, const char *text, size_t length); /* adds the terminating NUL */
 char *arena_format(arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void arena_adopt(arena *a, arena *from); /* takes over all that `from` owns, which becomes {0} */
-void arena_free(arena *a); /* releases everything and leaves {0} */
+void arena_free(arena *a);               /* releases everything and leaves {0} */
 
 /* strbuf: growing text. {0} is empty and valid; `text` is NULL only while nothing was ever added. */
 typedef struct {
@@ -46,7 +46,7 @@ typedef struct {
     size_t count, capacity;
     arena keys;
 } strmap;
-void strmap_put(strmap *m, const char *key, size_t length, int64_t value); /* replaces */
+void strmap_put(strmap *m, const char *key, size_t length, int64_t value);       /* replaces */
 int strmap_get(const strmap *m, const char *key, size_t length, int64_t *value); /* 1 when found */
 void strmap_free(strmap *m);
 

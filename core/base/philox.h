@@ -12,8 +12,10 @@ typedef struct {
 static inline philox_block philox(philox_block counter, uint32_t key0, uint32_t key1) {
     for (int round = 0; round < 10; round++) {
         const uint64_t p0 = (uint64_t)0xD2511F53u * counter.v[0], p1 = (uint64_t)0xCD9E8D57u * counter.v[2];
-        const philox_block next = {{(uint32_t)(p1 >> 32) ^ counter.v[1] ^ key0, (uint32_t)p1,
-                                    (uint32_t)(p0 >> 32) ^ counter.v[3] ^ key1, (uint32_t)p0}};
+        const philox_block next = {
+            {(uint32_t)(p1 >> 32) ^ counter.v[1] ^ key0, (uint32_t)p1, (uint32_t)(p0 >> 32) ^ counter.v[3] ^ key1,
+             (uint32_t)p0}
+        };
         counter = next;
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
@@ -23,7 +25,9 @@ static inline philox_block philox(philox_block counter, uint32_t key0, uint32_t 
 
 /* 64 random bits for element `index` of stream (seed, stream): the common way to draw. */
 static inline uint64_t philox_bits(uint64_t seed, uint64_t stream, uint64_t index) {
-    const philox_block c = {{(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)}};
+    const philox_block c = {
+        {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)}
+    };
     const philox_block r = philox(c, (uint32_t)seed, (uint32_t)(seed >> 32));
     return (uint64_t)r.v[0] << 32 | r.v[1];
 }

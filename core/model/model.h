@@ -51,9 +51,10 @@ typedef struct {
     void *context;
 } model_rewrite;
 typedef struct {
-    dtype type;                 /* DTYPE_COUNT: as stored                                                                  */
-    int64_t shard_bytes;        /* 0: one file                                                                             */
-    const model_rewrite *other; /* NULL: the model's own numbers                                                           */
+    dtype type;          /* DTYPE_COUNT: as stored                                                                  */
+    int64_t shard_bytes; /* 0: one file                                                                             */
+    const model_rewrite
+        *other;     /* NULL: the model's own numbers                                                           */
     int32_t packed; /* 1: what is packed on the device is written so, as bitsandbytes does; `other` is not asked for it.
                         An error names a tensor that no file format holds. 0: everything becomes numbers.     */
 } model_saving;

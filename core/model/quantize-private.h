@@ -21,8 +21,8 @@ typedef struct {
 typedef struct quantize_program {
     struct quantize_program *next;
     int64_t in;
-    int64_t width, pitch;                     /* elements of a block; of the blocks of a row (in, when blocks cross rows)  */
-    int64_t align;                            /* a block whose number is a multiple begins a byte in every slot            */
+    int64_t width, pitch; /* elements of a block; of the blocks of a row (in, when blocks cross rows)  */
+    int64_t align;        /* a block whose number is a multiple begins a byte in every slot            */
     formula_tensor names[1 + QUANTIZE_SLOTS]; /* 0 is w, then the component's slots                                  */
     int64_t per_block[1 + QUANTIZE_SLOTS];    /* elements; 0: the slot has a fixed size                              */
     quantize_steps quantize, dequantize;
@@ -34,12 +34,12 @@ typedef struct quantize_program {
 
 struct quantize {
     quantize_spec in;
-    weight_layout layout;  /* of the component; PLAIN without one */
-    int64_t block, group;  /* options block_size and group_size, 0 = none */
-    int32_t nested, bits;  /* option double_quant; AFFINE: of a code */
-    float threshold;       /* option threshold */
+    weight_layout layout;       /* of the component; PLAIN without one */
+    int64_t block, group;       /* options block_size and group_size, 0 = none */
+    int32_t nested, bits;       /* option double_quant; AFFINE: of a code */
+    float threshold;            /* option threshold */
     int32_t codes, scale, zero; /* slots of a known layout, -1 = none */
-    float code[16];        /* the code book of a codebook4 */
+    float code[16];             /* the code book of a codebook4 */
     const char *number_names[QUANTIZE_NUMBERS];
     double numbers[QUANTIZE_NUMBERS];
     int32_t number_count, size_number, in_number, out_number;
@@ -62,7 +62,7 @@ static inline int quantize_is_stored(const graft_slot *s) {
 /* quantize-formula.c: the program for rows of `in`, compiled when first asked for; NULL: error told. */
 quantize_program *quantize_program_for(quantize *q, int64_t in, graft_error *err);
 void quantize_programs_free(quantize *q);
-int quantize_slot_bits(const formula_tensor *t);                /* of an element as it is stored */
+int quantize_slot_bits(const formula_tensor *t);                 /* of an element as it is stored */
 int64_t quantize_blocks(const quantize_program *p, int64_t out); /* of a matrix of so many rows */
 int64_t quantize_slot_elements(const quantize_program *p, int32_t slot, int64_t blocks);
 int64_t quantize_slot_bytes(const quantize_program *p, int32_t slot, int64_t blocks); /* of a BUFFER */

@@ -169,9 +169,10 @@ int quantize_prepare(quantize *q, const base_tensor *tensors, int32_t count, gra
         if (!quantize_program_for(q, tensors[t].in, err)) return fail_within(err, "%s", tensors[t].name);
     }
     if (q && q->in.component && q->in.targets && selected == 0)
-        return fail(err, GRAFT_USAGE,
-                    "[quantizer] targets select nothing that can be packed: names of matrices that are not trained, a tied "
-                    "head under the name of its embedding");
+        return fail(
+            err, GRAFT_USAGE,
+            "[quantizer] targets select nothing that can be packed: names of matrices that are not trained, a tied "
+            "head under the name of its embedding");
     return GRAFT_OK;
 }
 

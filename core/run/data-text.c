@@ -330,8 +330,8 @@ static void tell(const text_source *t) {
     log_info("%s", text.text);
     strbuf_free(&text);
     if (t->train_counts.chats)
-        log_info("data: %lld conversations written with %s%s", (long long)t->train_counts.chats,
-                 chat_origin(t->chat), chat_marks_answers(t->chat) ? ", which marks what is learned" : "");
+        log_info("data: %lld conversations written with %s%s", (long long)t->train_counts.chats, chat_origin(t->chat),
+                 chat_marks_answers(t->chat) ? ", which marks what is learned" : "");
     if (t->train_counts.fell_back)
         log_info(
             "data: in %lld conversations the prompt alone is rendered otherwise than in front of its answer; there the "

@@ -384,6 +384,15 @@ static void untie(merging *m, int32_t *was) {
     }
 }
 
+/* Identity rows are to meet the weights alone: LLM.int8's rounding of x is put aside. */
+static void swap_thresholds(merging *m, float *kept) {
+    for (int32_t i = 0; i < m->tensor_count; i++) {
+        const float now = m->tensors[i].w.threshold;
+        m->tensors[i].w.threshold = kept[i];
+        kept[i] = now;
+    }
+}
+
 static int any_packed(const merging *m) {
     int any = 0;
     for (int32_t i = 0; i < m->tensor_count; i++)
@@ -415,13 +424,21 @@ int merge_write(session *s, const char *folder, const merge_how *how, merge_repo
         return err->code;
     }
     int32_t *const was = mem_new((size_t)m.tensor_count, sizeof *was);
+    float *const thresholds = mem_new((size_t)m.tensor_count, sizeof *thresholds);
     const model_rewrite other = {.rows = merged_rows, .context = &m};
     const int packed = how->base == MERGE_PACKED;
     const model_saving as = {.type = how->type, .shard_bytes = shard_bytes, .other = &other, .packed = packed};
     untie(&m, was);
-    if (!packed || merge_packed(&m, err) == GRAFT_OK) model_save_as(s->model, folder, &as, err);
+    swap_thresholds(&m, thresholds);
+    if (packed) {
+        merge_packed(&m, err);
+        swap_thresholds(&m, thresholds); /* the folder says them */
+    }
+    if (!err->code) model_save_as(s->model, folder, &as, err);
+    if (!packed) swap_thresholds(&m, thresholds);
     for (int32_t i = 0; i < m.tensor_count; i++)
         m.tensors[i].tied_to = was[i];
+    free(thresholds);
     free(was);
     release(&m);
     return err->code;

@@ -24,7 +24,11 @@ static const graft_slot slots[] = {
 };
 
 static const graft_field fields[] = {
-    {"peft_type", "LORA"}, {"use_dora", "true"}, {"use_rslora", "false"}, {"lora_bias", "false"}, {"init_lora_weights", "true"},
+    {"peft_type",         "LORA" },
+    {"use_dora",          "true" },
+    {"use_rslora",        "false"},
+    {"lora_bias",         "false"},
+    {"init_lora_weights", "true" },
 };
 
 static void bind(graft_call *c) {
@@ -52,12 +56,12 @@ static void forward(graft_call *c) { /* y holds x·Wᵀ + b */
 
 static void backward(graft_call *c) {
     graft_run(c, "g        = m * inv + none");
-    graft_run(c, "dm[o]   += dy[n,o] * z[n,o] * inv[o]");            /* ∂g/∂m = 1 / length             */
+    graft_run(c, "dm[o]   += dy[n,o] * z[n,o] * inv[o]"); /* ∂g/∂m = 1 / length             */
     graft_run(c, "dB[o,r] += s * g[o] * dy[n,o] * H[n,r]");
     graft_run(c, "dH[n,r]  = s * g[o] * dy[n,o] * B[o,r]");
     graft_run(c, "dA[r,i] += dH[n,r] * x[n,i]");
     graft_run(c, "dx[n,i] += dH[n,r] * A[r,i]");
-    graft_run(c, "dx[n,i] += (g[o] - 1) * dy[n,o] * W[o,i]");        /* dy·W itself is the core's       */
+    graft_run(c, "dx[n,i] += (g[o] - 1) * dy[n,o] * W[o,i]"); /* dy·W itself is the core's       */
 }
 
 static const graft_adapter adapter = {

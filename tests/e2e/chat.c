@@ -34,7 +34,8 @@ static void put(const char *name, const char *text) {
 /* Runs `graft ARGUMENTS` in the folder with `input` on stdin; the exit code, what it printed in *text (owned by the caller). */
 static int run(const char *arguments, const char *input, char **text) {
     put("input", input);
-    char *const line = mem_format("cd %s && " BINARY_DIR "/bin/graft %s < input > output 2> messages", folder, arguments);
+    char *const line =
+        mem_format("cd %s && " BINARY_DIR "/bin/graft %s < input > output 2> messages", folder, arguments);
     char *const output = path_join(folder, "output");
     graft_error err = {0};
     int64_t size;

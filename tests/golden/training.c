@@ -234,9 +234,8 @@ CASE(qlora_nf4, "qlora-nf4", lora, "[quantizer]\nplugin = quant-nf4\n", NULL)
 CASE(qlora_nf4_from_state, "qlora-nf4-dq", lora,
      "[quantizer]\nplugin = quant-nf4\nstate = " GOLDEN "/training/_quant/stories260k-nf4-dq.safetensors\n", NULL)
 
-CASE(qlora_int8, "qlora-int8", lora, "[quantizer]\nplugin = quant-int8\n", NULL)
 CASE(qlora_int8_from_state, "qlora-int8", lora,
-     "[quantizer]\nstate = " GOLDEN "/training/_quant/stories260k-int8.safetensors\n", NULL)
+     "[quantizer]\nplugin = quant-int8\nstate = " GOLDEN "/training/_quant/stories260k-int8.safetensors\n", NULL)
 
 /* Nothing outside the kernels reads or writes what lies on a device. */
 Test(training, lora_follows_torch_on_memory_that_only_kernels_may_touch) {

@@ -204,21 +204,21 @@ Test(model_families, windows_follow_the_rule_of_each_family) {
         const char *text;
         int64_t window[4];
     } cases[] = {
-        {"{\"model_type\": \"mistral\", \"num_hidden_layers\": 4}",                                                {4096, 4096, 4096, 4096}},
-        {"{\"model_type\": \"mistral\", \"num_hidden_layers\": 4, \"sliding_window\": null}",                      {0, 0, 0, 0}            },
-        {"{\"model_type\": \"llama\", \"num_hidden_layers\": 4, \"sliding_window\": 8}",                           {0, 0, 0, 0}            },
+        {"{\"model_type\": \"mistral\", \"num_hidden_layers\": 4}",                                                      {4096, 4096, 4096, 4096}},
+        {"{\"model_type\": \"mistral\", \"num_hidden_layers\": 4, \"sliding_window\": null}",                            {0, 0, 0, 0}            },
+        {"{\"model_type\": \"llama\", \"num_hidden_layers\": 4, \"sliding_window\": 8}",                                 {0, 0, 0, 0}            },
         {"{\"model_type\": \"qwen2\", \"num_hidden_layers\": 4, \"sliding_window\": 8, \"max_window_layers\": 2}",
-         {0, 0, 0, 0}                                                                                                                      },
+         {0, 0, 0, 0}                                                                                                                            },
         {"{\"model_type\": \"qwen3\", \"num_hidden_layers\": 4, \"sliding_window\": 8, \"max_window_layers\": 2, "
-         "\"use_sliding_window\": true}",                                                                 {0, 0, 8, 8}            },
+         "\"use_sliding_window\": true}",                                                                       {0, 0, 8, 8}            },
         {"{\"model_type\": \"qwen3\", \"num_hidden_layers\": 4, \"sliding_window\": 8, \"use_sliding_window\": true, "
          "\"layer_types\": "
-         "[\"sliding_attention\", \"full_attention\", \"full_attention\", \"sliding_attention\"]}",                                                                                                         {8, 0, 0, 8}                                         },
-        {"{\"model_type\": \"gemma2\", \"num_hidden_layers\": 4, \"sliding_window\": 8}",                                                                                                        {8, 0, 8, 0}        },
-        {"{\"model_type\": \"phi3\", \"num_hidden_layers\": 4}",                                                                                                        {0, 0, 0, 0}                                                                  },
-        {"{\"model_type\": \"phi3\", \"num_hidden_layers\": 4, \"sliding_window\": 5}",                                                                                                        {5, 5, 5, 5}},
+         "[\"sliding_attention\", \"full_attention\", \"full_attention\", \"sliding_attention\"]}",             {8, 0, 0, 8}            },
+        {"{\"model_type\": \"gemma2\", \"num_hidden_layers\": 4, \"sliding_window\": 8}",                                {8, 0, 8, 0}            },
+        {"{\"model_type\": \"phi3\", \"num_hidden_layers\": 4}",                                                         {0, 0, 0, 0}            },
+        {"{\"model_type\": \"phi3\", \"num_hidden_layers\": 4, \"sliding_window\": 5}",                                  {5, 5, 5, 5}            },
         {"{\"model_type\": \"smollm3\", \"num_hidden_layers\": 4, \"sliding_window\": 5, \"use_sliding_window\": true}",
-         {0, 0, 0, 5}                                 },
+         {0, 0, 0, 5}                                                                                                                            },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         model_shape s = shape_of(cases[i].text);
