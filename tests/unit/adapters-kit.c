@@ -15,20 +15,25 @@
 
 /* ---- models ---- */
 
+#define QWEN2(blocks)                                                                                                  \
+    "{\"model_type\": \"qwen2\", \"vocab_size\": 29, \"hidden_size\": 16, \"intermediate_size\": 20, "                 \
+    "\"num_hidden_layers\": " blocks ", \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "                      \
+    "\"tie_word_embeddings\": false, \"initializer_range\": 0.4}"
 static const char *const models[KIT_MODELS] = {
-    "{\"model_type\": \"qwen2\", \"vocab_size\": 29, \"hidden_size\": 16, \"intermediate_size\": 20, "
-    "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"tie_word_embeddings\": false, "
-    "\"initializer_range\": 0.4}",
-    "{\"model_type\": \"gpt2\", \"vocab_size\": 29, \"n_embd\": 16, \"n_layer\": 2, \"n_head\": 4, \"n_positions\": "
-    "24, "
-    "\"initializer_range\": 0.4}",
-    "{\"model_type\": \"gemma3_text\", \"vocab_size\": 29, \"hidden_size\": 16, \"intermediate_size\": 20, "
-    "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 4, "
-    "\"sliding_window\": 5, \"sliding_window_pattern\": 2, \"initializer_range\": 0.4}",
+    [KIT_QWEN2] = QWEN2("2"),
+    [KIT_GPT2] = "{\"model_type\": \"gpt2\", \"vocab_size\": 29, \"n_embd\": 16, \"n_layer\": 2, \"n_head\": 4, "
+                 "\"n_positions\": 24, "
+                 "\"initializer_range\": 0.4}",
+    [KIT_GEMMA3] =
+        "{\"model_type\": \"gemma3_text\", \"vocab_size\": 29, \"hidden_size\": 16, \"intermediate_size\": 20, "
+        "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 4, "
+        "\"sliding_window\": 5, \"sliding_window_pattern\": 2, \"initializer_range\": 0.4}",
+    [KIT_ONE_BLOCK] = QWEN2("1"),
 };
 
 char *kit_folder(int which) {
-    char name[] = "/tmp/graft-adapters-XXXXXX";
+    /* in memory where that is possible: folders are written with fsync */
+    char *const name = mem_format("%s/graft-adapters-XXXXXX", file_is_folder("/dev/shm") ? "/dev/shm" : "/tmp");
     model *m = NULL;
     kernels *device = NULL;
     cr_assert(mkdtemp(name));
@@ -41,7 +46,7 @@ char *kit_folder(int which) {
     model_close(m);
     device->close(device);
     free(path);
-    return mem_copy_text(name);
+    return name;
 }
 
 void kit_remove(char *folder) {
@@ -70,7 +75,7 @@ static const kit_variant variants[] = {
     {"oft",        {"blocks = 2", "neumann = no"}                                },
     {"ia3",        {"feedforward = down_proj, mlp.c_proj"}                       },
     {"adalora",    {"init_rank = 3", "target_rank = 2"}                          },
-    {"adalora",    {"init_rank = 3", "target_rank = 1", "alpha = 0", "total = 2"}},
+    {"adalora",    {"init_rank = 3", "target_rank = 1", "alpha = 0", "total = 1"}},
     {"prefix",     {"tokens = 3"}                                                },
     {"prompt",     {"tokens = 3"}                                                },
     {"bottleneck", {"reduction = 4", "activation = relu", "sum = yes"}           },

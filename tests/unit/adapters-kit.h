@@ -4,8 +4,10 @@
 #include "model/pass.h"
 #include "plugin/registry.h"
 
-/* Models whose layers lie differently: biases and tied tables, transposed and fused matrices, norms behind the sub-blocks. */
-enum { KIT_MODELS = 3, KIT_ROWS = 12 };
+/* Models whose layers lie differently: with biases, with transposed and fused matrices, with norms behind the sub-blocks and a
+ * tied table; and the first one with a single block. */
+enum { KIT_QWEN2, KIT_GPT2, KIT_GEMMA3, KIT_ONE_BLOCK, KIT_MODELS };
+enum { KIT_ROWS = 12 };
 char *kit_folder(int model); /* a model folder with random weights; given back with kit_remove */
 void kit_remove(char *folder);
 

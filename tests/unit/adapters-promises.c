@@ -11,7 +11,7 @@ TestSuite(adapters_promises, .timeout = 60);
 
 static void for_each(void (*check)(kit *k, const char *title)) {
     registry *const plugins = registry_create();
-    char *const folder = kit_folder(0);
+    char *const folder = kit_folder(KIT_QWEN2);
     kit_variant v;
     registry_open_all(plugins);
     for (int n = 0; kit_next(plugins, n, &v); n++) {
