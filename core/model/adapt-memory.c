@@ -390,6 +390,10 @@ int32_t adapt_at(const adapt *a, int32_t point) {
     return n;
 }
 
+int32_t adapt_site_kind(const adapt *a, int32_t spec, int32_t n) {
+    return a->techniques[spec].instances[n]->site.kind;
+}
+
 int32_t adapt_site(const adapt *a, int32_t spec, int32_t n) {
     return n < a->techniques[spec].count ? a->techniques[spec].instances[n]->point : -1;
 }

@@ -170,6 +170,7 @@ void adapt_describe(const adapt *a, FILE *to);
 int32_t adapt_at(const adapt *a, int32_t point); /* number of adapters at a point   */
 int32_t adapt_site(const adapt *a, int32_t spec,
                    int32_t n); /* point of the n-th site of a section; -1: there are fewer */
+int32_t adapt_site_kind(const adapt *a, int32_t spec, int32_t n); /* GRAFT_LINEAR, GRAFT_INPUT ... of it */
 const plugin_component *adapt_component(const adapt *a, int32_t spec);
 /* The n-th site of a plain low-rank technique: y += s·(x·Aᵀ)·Bᵀ, A (rank, in), B (out, rank). 0: there are fewer, or the
  * technique is another. Borrowed. */

@@ -145,6 +145,29 @@ static void add_saved(const adapt *a, int32_t which, peft_config *c, peft_table 
     c->kept = kept;
 }
 
+/* PEFT wants IA3's feedforward_modules to be some of target_modules, word by word: those that are scaled where they read. */
+static void add_feedforward(const adapt *a, int32_t which, const adapt_point *points, peft_config *c,
+                            peft_table *table) {
+    json_t *const names = json_array();
+    for (int32_t t = 0; t < c->targets.count; t++) {
+        const targets_list one = {.names = &c->targets.names[t], .count = 1};
+        int32_t reads = 0;
+        for (int32_t n = 0; adapt_site(a, which, n) >= 0 && !reads; n++) {
+            const adapt_point *const at = &points[adapt_site(a, which, n)];
+            reads = adapt_site_kind(a, which, n) == GRAFT_INPUT &&
+                    targets_select(&one, at->name, at->layer, at->all_linear);
+        }
+        if (reads) json_array_append_new(names, json_string(one.names[0]));
+    }
+    char *const text = json_dumps(names, 0);
+    graft_field *const all = arena_new(&c->memory, (size_t)table->field_count + 1, sizeof *all);
+    memcpy(all, table->fields, (size_t)table->field_count * sizeof *all);
+    all[table->field_count++] = (graft_field){"feedforward_modules", arena_copy(&c->memory, text, strlen(text))};
+    table->fields = all;
+    json_decref(names);
+    free(text);
+}
+
 int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, model *m, const char *folder,
                          const char *base_model, graft_error *err) {
     int32_t point_count;
@@ -172,6 +195,7 @@ int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, 
     if (spec->rank_pattern_count || spec->alpha_pattern_count) adapt_saved_patterns(a, which, &c.ranks, &c.alphas);
     peft_table table = adapter_table(spec->component, &c.memory);
     add_saved(a, which, &c, &table);
+    if (is_type(spec->component, "IA3") && c.targets.count) add_feedforward(a, which, points, &c, &table);
     if (peft_config_write(folder, &c, &table, spec->config, err) == GRAFT_OK) write_card(spec, folder, base_model, err);
     json_decref(c.facts);
     peft_config_free(&c);

@@ -123,10 +123,11 @@ static void score(graft_call *c) {
 /* How many triples of the model step t leaves. */
 static int64_t budget(const graft_call *c) {
     const adalora *self = c->self;
-    const double all = (double)(self->init_rank * c->site->sites),
-                 target = (double)(self->target_rank * c->site->sites);
-    const double done = (double)(c->step - self->tinit) / (double)(last_choice(c) - self->tinit);
-    return (int64_t)((all - target) * pow(1 - done, 3) + target);
+    const int64_t all = self->init_rank * c->site->sites, target = self->target_rank * c->site->sites;
+    const int64_t last = last_choice(c);
+    if (c->step >= last) return target;
+    const double left = 1 - (double)(c->step - self->tinit) / (double)(last - self->tinit);
+    return (int64_t)((double)(all - target) * pow(left, 3) + (double)target);
 }
 
 /* Silences the triples of this site that are not above the lowest score that must go. */
@@ -158,11 +159,12 @@ static void choose(graft_call *c) {
 static void after_step(graft_call *c) {
     const adalora *self = c->self;
     const int64_t last = last_choice(c), t = c->step;
+    const int checked = c->steps == 0; /* on shapes alone: every statement is to be seen */
     if (t == 1 && self->tinit >= last)
         c->services->fail(c, "between tinit and the last tfinal steps of the run none is left to choose in");
     if (c->round == 0) {
-        if (t < last) score(c);
-    } else if (t > last) {
+        if (t < last || checked) score(c);
+    } else if (t > last || checked) {
         graft_run(c, "E[r,0] *= left[r]");
     } else if (t == last || (t > self->tinit && t % self->every == 0)) {
         choose(c);

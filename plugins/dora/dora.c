@@ -56,12 +56,12 @@ static void forward(graft_call *c) { /* y holds x·Wᵀ + b */
 
 static void backward(graft_call *c) {
     graft_run(c, "g        = m * inv + none");
-    graft_run(c, "dm[o]   += dy[n,o] * z[n,o] * inv[o]"); /* ∂g/∂m = 1 / length             */
-    graft_run(c, "dB[o,r] += s * g[o] * dy[n,o] * H[n,r]");
+    graft_run(c, "dm[o]   += dy[n,o] * z[n,o] * inv[o]");   /* ∂g/∂m = 1 / length       */
+    graft_run(c, "dB[o,r] += s * g[o] * dy[n,o] * H[n,r]"); /* LoRA's, with g ⊙ dy      */
     graft_run(c, "dH[n,r]  = s * g[o] * dy[n,o] * B[o,r]");
     graft_run(c, "dA[r,i] += dH[n,r] * x[n,i]");
     graft_run(c, "dx[n,i] += dH[n,r] * A[r,i]");
-    graft_run(c, "dx[n,i] += (g[o] - 1) * dy[n,o] * W[o,i]"); /* dy·W itself is the core's       */
+    graft_run(c, "dx[n,i] += (g[o] - 1) * dy[n,o] * W[o,i]"); /* dy·W itself is the core's */
 }
 
 static const graft_adapter adapter = {
