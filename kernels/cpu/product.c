@@ -15,7 +15,6 @@ enum {
     SMALL_K = 128,    /* a term of at most this k joins the last pass of the one before                */
     SLICES = 16,      /* of k, at most: their sums are kept apart and added in order                   */
     SLICE_PASSES = 4, /* of a slice, at least                                                          */
-    DIRECT_ROWS = 32, /* so few rows read B where it lies                                              */
     GROUP = 32,       /* rows a turned target is finished by: a cache line of it                       */
     DECODE_K = 256,   /* k of a quantized tile decoded at a time: it stays in the first cache          */
     DECODE_ROWS = 32,
@@ -90,13 +89,10 @@ static int64_t depth_of(const multiply_functions *f, const product_term *t) {
     return t->k <= depth + depth / 4 ? t->k : depth;
 }
 
-/* Panels a part should keep. Rows of a quantized W are decoded block by block: cut short, they cost more blocks. An A that
- * must be packed is packed once for every part beside another. */
+/* Panels a part should keep. Rows of a quantized W are decoded block by block: cut short, they cost more blocks. */
 static int64_t panels_good(const multiply_functions *f, const product *p) {
-    for (int t = 0; t < p->count; t++) {
-        const product_term *m = &p->terms[t];
-        if (m->k > SMALL_K && ((m->b.w && m->b.deep != 1) || m->a.deep != 1)) return f->panels;
-    }
+    for (int t = 0; t < p->count; t++)
+        if (p->terms[t].b.w && p->terms[t].b.deep != 1) return f->panels;
     return PANELS_GOOD;
 }
 
@@ -152,34 +148,19 @@ static void pack_weight(const plan *q, const product_term *t, int64_t k0, int64_
     }
 }
 
-/* Columns of B as the strips meet them: the panels, or the matrix itself where few rows would not pay for packing it. */
-typedef struct {
-    const char *data;
-    int64_t column_bytes, row; /* row: multiply_run's b_row */
-} columns;
-
-static int is_direct(const plan *q, const product_term *t) {
-    const product_side *b = &t->b;
-    return t->step == F32 && !b->w && b->outer == 1 && b->deep != 0 && b->type != F16 && q->p->m <= DIRECT_ROWS &&
-           q->p->n % q->f->lanes == 0;
-}
-
-/* Those of columns n0.. and one term's stretch of k; *room moves behind what was packed. */
-static columns pack_term(const plan *q, const product_term *t, int64_t batch, int64_t k0, int64_t k, int64_t n0,
-                         int64_t n, char **room, char *tile) {
+/* All panels of columns n0.. of one term's stretch of k; returns their bytes. */
+static int64_t pack_term(const plan *q, const product_term *t, int64_t batch, int64_t k0, int64_t k, int64_t n0,
+                         int64_t n, char *panels, char *tile) {
     const product_side *b = &t->b;
     const int64_t steps = steps_of(t->step, k);
-    const columns packed = {*room, steps * STEP_BYTES, 0};
     if (b->w)
-        pack_weight(q, t, k0, k, n0, n, *room, tile);
+        pack_weight(q, t, k0, k, n0, n, panels, tile);
     else {
-        const char *at = element_at(b->data, b->type, batch * b->batch + k0 * b->deep + n0 * b->outer);
-        const pack_source from = {at, b->type, b->deep, b->outer};
-        if (is_direct(q, t)) return (columns){at, dtype_bytes(b->type), b->deep};
-        q->f->pack(*room, t->step, steps, 0, &from, k, n);
+        const pack_source from = {element_at(b->data, b->type, batch * b->batch + k0 * b->deep + n0 * b->outer),
+                                  b->type, b->deep, b->outer};
+        q->f->pack(panels, t->step, steps, 0, &from, k, n);
     }
-    *room += parts_of(n, q->f->lanes) * q->f->lanes * steps * STEP_BYTES;
-    return packed;
+    return parts_of(n, q->f->lanes) * q->f->lanes * steps * STEP_BYTES;
 }
 
 /* ---- A ---- */
@@ -201,8 +182,8 @@ static void convert_strip(const plan *q, const product_term *t, int64_t rows, co
     }
 }
 
-/* Strip number `strip` of a part (rows i.. of A, `left` rows to the part's end) where it lies, or converted into `room`. An A
- * whose rows lie side by side is packed like a panel, which serves all strips of its rows. */
+/* Strip number `strip` of a part (rows i.. of A, `left` rows to the part's end) where it lies, or converted into `room`, which
+ * is kept from an even strip to the odd one after it. */
 static void load_strip(const plan *q, const product_term *t, int64_t batch, int64_t i, int64_t strip, int64_t left,
                        int64_t k0, int64_t k, char *room, multiply_run *run) {
     const product_side *a = &t->a;
@@ -211,15 +192,10 @@ static void load_strip(const plan *q, const product_term *t, int64_t batch, int6
     *run = (multiply_run){.a = room, .row = row, .next = deep, .steps = steps, .type = t->step};
     if (a->deep == 1 && a->type == t->step && t->scale == 1 && k == row)
         run->a = from, run->row = a->outer;
-    else if (a->outer == 1 && t->scale == 1 && q->f->pack_rows)
-        q->f->pack_rows(room, t->step, from, a->type, a->deep, k, least(left, q->f->strip));
     else if (a->outer == 1 && t->scale == 1) {
-        const int64_t number = strip % (q->f->panel / q->f->strip), rows = left + number * q->f->strip;
-        const pack_source panel = {from, a->type, a->deep, 1};
-        const int64_t width = rows < q->f->panel ? parts_of(rows, q->f->lanes) * q->f->lanes : q->f->panel;
-        if (number == 0) q->f->pack(room, t->step, steps, 0, &panel, k, least(rows, q->f->panel));
-        run->a = room + number * q->f->strip * STEP_BYTES;
-        run->row = deep, run->next = deep * width;
+        if (strip % 2 == 0) q->f->pack_strips(room, t->step, from, a->type, a->deep, k, least(left, 2 * q->f->strip));
+        run->a = room + strip % 2 * steps * q->f->strip * STEP_BYTES;
+        if (!q->f->strips_are_rows) run->row = deep, run->next = deep * q->f->strip;
     } else
         convert_strip(q, t, least(left, q->f->strip), from, k, row, room);
 }
@@ -234,7 +210,7 @@ static int64_t sums_bytes(const multiply_functions *f) {
     return ROWS_AGAIN * f->panels * f->panel * (int64_t)sizeof(float);
 }
 static int64_t strip_bytes(const multiply_functions *f, int run) {
-    return f->panel * (run ? SMALL_K * 4 : f->depth_bytes * 5 / 4 + 4);
+    return 2 * f->strip * (run ? SMALL_K * 4 : f->depth_bytes * 5 / 4 + 4);
 }
 static int64_t tile_bytes(const multiply_functions *f) {
     const int64_t down = f->panel * DECODE_K, across = DECODE_ROWS * f->panels * f->panel;
@@ -263,23 +239,23 @@ static void run_pass(const plan *q, const part *r, const pass *s, int add, int k
     const product_term *terms = &q->p->terms[s->term];
     const int runs = 1 + s->joined;
     const int64_t strip = q->f->strip, group = group_of(q);
-    columns b[MULTIPLY_RUNS];
+    const char *panels[MULTIPLY_RUNS];
     char *next = r->panels;
-    for (int u = 0; u < runs; u++)
-        b[u] = pack_term(q, &terms[u], r->batch, u ? 0 : s->first, u ? terms[u].k : s->k, r->j0, r->columns, &next,
-                         r->tile);
+    for (int u = 0; u < runs; u++) {
+        panels[u] = next;
+        next += pack_term(q, &terms[u], r->batch, u ? 0 : s->first, u ? terms[u].k : s->k, r->j0, r->columns, next,
+                          r->tile);
+    }
     for (int64_t i = 0; i < r->rows; i += strip) {
         float *const sums = r->sums + (keep ? i : i % group) * q->sums_row;
         multiply_run run[MULTIPLY_RUNS];
         char *room = r->strips;
-        for (int u = 0; u < runs; room += strip_bytes(q->f, u), u++) {
+        for (int u = 0; u < runs; room += strip_bytes(q->f, u), u++)
             load_strip(q, &terms[u], r->batch, r->i0 + i, i / strip, r->rows - i, u ? 0 : s->first,
                        u ? terms[u].k : s->k, room, &run[u]);
-            run[u].b_row = b[u].row, run[u].b_type = terms[u].b.type;
-        }
         for (int64_t j = 0; j < r->columns; j += q->f->panel) {
             for (int u = 0; u < runs; u++)
-                run[u].b = b[u].data + j * b[u].column_bytes;
+                run[u].b = panels[u] + j * run[u].steps * STEP_BYTES;
             q->f->multiply(run, runs, least(strip, r->rows - i), least(q->f->panel, r->columns - j), sums + j,
                            q->sums_row, add);
         }
