@@ -368,7 +368,6 @@ static int run(int count, char **words) {
     if (session_open(&q, &t.session, &err) == GRAFT_OK && open_talk(&t, &w, &err) == GRAFT_OK) hold_talk(&t, &err);
     close_talk(&t);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

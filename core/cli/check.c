@@ -19,7 +19,6 @@ static int run_check(int count, char **words) {
     training_close(run);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
@@ -40,7 +39,6 @@ static int run_explain(int count, char **words) {
     problems_free(&all);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code;
 }
 

@@ -110,6 +110,11 @@ static const struct {
 };
 enum { SHARED = sizeof shared / sizeof *shared, OPTIONS = 40 };
 
+static int too_many(const char *option) {
+    log_error("%s: at most %d times in one call", option, CLI_MOST);
+    return GRAFT_USAGE;
+}
+
 static int take(cli_options *o, int val, const char *text) {
     int64_t whole = 0;
     switch (val) {
@@ -127,9 +132,11 @@ static int take(cli_options *o, int val, const char *text) {
         o->threads = (int)whole;
         break;
     case 's':
+        if (o->set_count == CLI_MOST) return too_many("--set");
         o->set[o->set_count++] = text;
         break;
     case 'a':
+        if (o->adapter_count == CLI_MOST) return too_many("--adapter");
         o->adapters[o->adapter_count++] = text;
         break;
     case 'o':
@@ -165,8 +172,6 @@ int cli_parse(const command *c, const char *letters, const struct option *more,
     for (; more && more->name && options < OPTIONS - 1; more++)
         table[options++] = *more;
     *out = (cli_options){0};
-    out->set = arena_new(&out->memory, (size_t)count + 1, sizeof *out->set);
-    out->adapters = arena_new(&out->memory, (size_t)count + 1, sizeof *out->adapters);
     optind = 0;
     opterr = 0;
     for (int val; (val = getopt_long(count, words, strchr(letters, 'o') ? ":ho:" : ":h", table, NULL)) != -1;) {
@@ -184,8 +189,4 @@ int cli_parse(const command *c, const char *letters, const struct option *more,
     if (have < least) return cli_usage(c, "something is missing: see the usage");
     if (have > most) return cli_usage(c, "\"%s\" is one argument too many", words[optind + most]);
     return GRAFT_OK;
-}
-
-void cli_free(cli_options *o) {
-    arena_free(&o->memory);
 }

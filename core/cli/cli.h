@@ -19,15 +19,15 @@ int cli_combine(int count, char **words); /* graft merge --combine */
 extern const command *const commands[];   /* NULL-terminated, in the order `graft --help` lists them */
 
 /* ---- options that several commands share ---- */
+enum { CLI_MOST = 128 }; /* of --set and of --adapter in one call */
 typedef struct {
     int json, resume, overwrite;
     const char *device, *precision, *output, *input, *ini;
     int threads;
-    const char **set; /* --set section.key=value */
+    const char *set[CLI_MOST]; /* --set section.key=value */
     int set_count;
-    const char **adapters; /* --adapter DIR */
+    const char *adapters[CLI_MOST]; /* --adapter DIR */
     int adapter_count;
-    arena memory;
 } cli_options;
 
 /* Letters of the shared options a command takes: j json, d device, p precision, t threads, s set, a adapter, o output, i input,
@@ -36,7 +36,6 @@ typedef struct {
 int cli_parse(const command *c, const char *letters, const struct option *more,
               int (*own)(void *context, int val, const char *text), void *context, int count, char **words, int least,
               int most, cli_options *out, int *first);
-void cli_free(cli_options *o);
 
 /* Settings and plan of an INI file; everything wrong with the file is told at once. */
 int cli_open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t, recipe **settings,

@@ -100,7 +100,6 @@ int cli_combine(int count, char **words) {
     w.how.weights = w.weights;
     w.how.seed = (uint64_t)w.seed;
     if (cli_free_folder(o.output, &o, &err)) {
-        cli_free(&o);
         return cli_fail(&err);
     }
     registry *plugins = registry_create();
@@ -117,7 +116,6 @@ int cli_combine(int count, char **words) {
         print_combined(&report, &o);
     session_close(&s);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
@@ -141,7 +139,6 @@ static int run_extract(int count, char **words) {
         return GRAFT_USAGE;
     if (!o.output) return cli_usage(&command_extract, "-o FOLDER is missing");
     if (cli_free_folder(o.output, &o, &err)) {
-        cli_free(&o);
         return cli_fail(&err);
     }
     registry *plugins = registry_create();
@@ -156,7 +153,6 @@ static int run_extract(int count, char **words) {
     session_close(&tuned);
     session_close(&base);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

@@ -54,7 +54,6 @@ static int run(int count, char **words) {
     problems_free(&all);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

@@ -127,7 +127,6 @@ static int run(int count, char **words) {
     json_decref(out.rows);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

@@ -324,7 +324,6 @@ static int run(int count, char **words) {
     session_close(&s);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

@@ -87,7 +87,6 @@ static int run(int count, char **words) {
     registry *r = registry_create();
     const int code = explain_name(r, words[first], ini);
     registry_free(r);
-    cli_free(&o);
     return code;
 }
 

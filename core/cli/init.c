@@ -38,7 +38,6 @@ static int run(int count, char **words) {
     model_close(m);
     if (device) device->close(device);
     team_destroy(threads);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

@@ -174,7 +174,6 @@ static int run(int count, char **words) {
         print_text(found);
         json_decref(found);
     }
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

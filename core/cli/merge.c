@@ -76,7 +76,6 @@ static int run(int count, char **words) {
     if (!o.output || !o.adapter_count)
         return cli_usage(&command_merge, "%s is missing", o.output ? "--adapter DIR" : "-o FOLDER");
     if (cli_free_folder(o.output, &o, &err)) {
-        cli_free(&o);
         return cli_fail(&err);
     }
     registry *plugins = registry_create();
@@ -100,7 +99,6 @@ static int run(int count, char **words) {
     session_close(&s);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

@@ -45,7 +45,6 @@ static int run(int count, char **words) {
             log_warn("  %s", registry_folder(r, i));
     }
     registry_free(r);
-    cli_free(&o);
     return GRAFT_OK;
 }
 

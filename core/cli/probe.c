@@ -268,7 +268,6 @@ static int run(int count, char **words) {
     arena_free(&p.out.memory);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

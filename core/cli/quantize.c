@@ -72,7 +72,6 @@ static int run(int count, char **words) {
     graft_error err = {0};
     if (cli_parse(&command_quantize, "ojtswId", more, own, &plugin, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     if (o.output && cli_free_folder(o.output, &o, &err)) {
-        cli_free(&o);
         return cli_fail(&err);
     }
     registry *plugins = registry_create();
@@ -97,7 +96,6 @@ static int run(int count, char **words) {
     session_close(&s);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

@@ -58,7 +58,6 @@ static int run(int count, char **words) {
     else if (!err.code)
         fwrite(text.text.text, 1, text.text.length, stdout);
     template_rendering_free(&text);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

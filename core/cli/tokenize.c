@@ -96,7 +96,6 @@ static int run(int count, char **words) {
     free(line);
     tokenizer_encoding_free(&e);
     tokenizer_free(t);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 

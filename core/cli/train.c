@@ -61,7 +61,6 @@ static int run_train(int count, char **words) {
     training_close(run);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
@@ -88,7 +87,6 @@ static int run_plan(int count, char **words) {
     training_close(run);
     recipe_free(settings);
     registry_free(plugins);
-    cli_free(&o);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
