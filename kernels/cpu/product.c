@@ -89,10 +89,13 @@ static int64_t depth_of(const multiply_functions *f, const product_term *t) {
     return t->k <= depth + depth / 4 ? t->k : depth;
 }
 
-/* Panels a part should keep. Rows of a quantized W are decoded block by block: cut short, they cost more blocks. */
+/* Panels a part should keep. Rows of a quantized W are decoded block by block: cut short, they cost more blocks. An A that
+ * must be packed is packed once for every part beside another. */
 static int64_t panels_good(const multiply_functions *f, const product *p) {
-    for (int t = 0; t < p->count; t++)
-        if (p->terms[t].b.w && p->terms[t].b.deep != 1) return f->panels;
+    for (int t = 0; t < p->count; t++) {
+        const product_term *m = &p->terms[t];
+        if (m->k > SMALL_K && ((m->b.w && m->b.deep != 1) || m->a.deep != 1)) return f->panels;
+    }
     return PANELS_GOOD;
 }
 
@@ -182,8 +185,8 @@ static void convert_strip(const plan *q, const product_term *t, int64_t rows, co
     }
 }
 
-/* Strip number `strip` of a part (rows i.. of A, `left` rows to the part's end) where it lies, or converted into `room`, which
- * is kept from an even strip to the odd one after it. */
+/* Strip number `strip` of a part (rows i.. of A, `left` rows to the part's end) where it lies, or converted into `room`. An A
+ * whose rows lie side by side is packed like a panel, which serves all strips of its rows. */
 static void load_strip(const plan *q, const product_term *t, int64_t batch, int64_t i, int64_t strip, int64_t left,
                        int64_t k0, int64_t k, char *room, multiply_run *run) {
     const product_side *a = &t->a;
@@ -192,10 +195,15 @@ static void load_strip(const plan *q, const product_term *t, int64_t batch, int6
     *run = (multiply_run){.a = room, .row = row, .next = deep, .steps = steps, .type = t->step};
     if (a->deep == 1 && a->type == t->step && t->scale == 1 && k == row)
         run->a = from, run->row = a->outer;
+    else if (a->outer == 1 && t->scale == 1 && q->f->pack_rows)
+        q->f->pack_rows(room, t->step, from, a->type, a->deep, k, least(left, q->f->strip));
     else if (a->outer == 1 && t->scale == 1) {
-        if (strip % 2 == 0) q->f->pack_strips(room, t->step, from, a->type, a->deep, k, least(left, 2 * q->f->strip));
-        run->a = room + strip % 2 * steps * q->f->strip * STEP_BYTES;
-        if (!q->f->strips_are_rows) run->row = deep, run->next = deep * q->f->strip;
+        const int64_t number = strip % (q->f->panel / q->f->strip), rows = left + number * q->f->strip;
+        const pack_source panel = {from, a->type, a->deep, 1};
+        const int64_t width = rows < q->f->panel ? parts_of(rows, q->f->lanes) * q->f->lanes : q->f->panel;
+        if (number == 0) q->f->pack(room, t->step, steps, 0, &panel, k, least(rows, q->f->panel));
+        run->a = room + number * q->f->strip * STEP_BYTES;
+        run->row = deep, run->next = deep * width;
     } else
         convert_strip(q, t, least(left, q->f->strip), from, k, row, room);
 }
@@ -210,7 +218,7 @@ static int64_t sums_bytes(const multiply_functions *f) {
     return ROWS_AGAIN * f->panels * f->panel * (int64_t)sizeof(float);
 }
 static int64_t strip_bytes(const multiply_functions *f, int run) {
-    return 2 * f->strip * (run ? SMALL_K * 4 : f->depth_bytes * 5 / 4 + 4);
+    return f->panel * (run ? SMALL_K * 4 : f->depth_bytes * 5 / 4 + 4);
 }
 static int64_t tile_bytes(const multiply_functions *f) {
     const int64_t down = f->panel * DECODE_K, across = DECODE_ROWS * f->panels * f->panel;

@@ -123,16 +123,15 @@ INLINE void turn_rows(uint32_t *to, dtype type, const void *from, dtype from_typ
         }
 }
 
-static void pack_rows(void *strips, dtype type, const void *from, dtype from_type, int64_t down, int64_t k,
-                      int64_t rows) {
+static void pack_rows(void *to, dtype type, const void *from, dtype from_type, int64_t down, int64_t k, int64_t rows) {
     if (type == F32 && from_type == F32)
-        turn_rows(strips, F32, from, F32, down, k, rows);
+        turn_rows(to, F32, from, F32, down, k, rows);
     else if (type == F32)
-        turn_rows(strips, F32, from, from_type, down, k, rows);
+        turn_rows(to, F32, from, from_type, down, k, rows);
     else if (from_type == BF16)
-        turn_rows(strips, BF16, from, BF16, down, k, rows);
+        turn_rows(to, BF16, from, BF16, down, k, rows);
     else
-        turn_rows(strips, BF16, from, from_type, down, k, rows);
+        turn_rows(to, BF16, from, from_type, down, k, rows);
 }
 
 const multiply_functions NAME(multiply_functions) = {
@@ -141,12 +140,11 @@ const multiply_functions NAME(multiply_functions) = {
     .lanes = LANES,
     .panels = 8,
     .bf16 = 1,
-    .strips_are_rows = 1,
     .depth_bytes = 2048,
     .begin = begin,
     .end = end,
     .multiply = multiply_tiles,
     .pack = NAME(pack),
-    .pack_strips = pack_rows,
+    .pack_rows = pack_rows,
     .finish = finish_avx512bf16,
 };

@@ -40,10 +40,9 @@ typedef struct {
 
 typedef struct {
     int strip, panel,
-        lanes;           /* rows at a time; columns of a panel (whole vectors); columns of a vector                  */
-    int panels;          /* of a part                                                                                */
-    int bf16;            /* 1: multiplies BF16 runs too                                                              */
-    int strips_are_rows; /* 1: pack_strips makes rows (rows, steps), not strips                                      */
+        lanes;  /* rows at a time; columns of a panel (whole vectors); columns of a vector                  */
+    int panels; /* of a part                                                                                */
+    int bf16;   /* 1: multiplies BF16 runs too                                                              */
     int64_t
         depth_bytes; /* of k of one row in one pass: a strip of A fits the first cache, a part's panels the second */
     void (*begin)(void), (*end)(void); /* around a part, on its thread; NULL: nothing to do */
@@ -55,10 +54,9 @@ typedef struct {
      * type F32 or BF16. */
     void (*pack)(void *panels, dtype type, int64_t steps, int64_t first_step, const pack_source *from, int64_t k,
                  int64_t n);
-    /* Strips of A: `rows` rows in groups of `strip`, each [step][strip] elements or pairs, for an A whose rows lie side by
-     * side (element (i, p) is from[i + p·down]). */
-    void (*pack_strips)(void *strips, dtype type, const void *from, dtype from_type, int64_t down, int64_t k,
-                        int64_t rows);
+    /* Where a strip must have its k side by side: (rows, steps) of a matrix whose rows lie side by side, element (i, p) at
+     * from[i + p·down]. NULL: a strip can be read from a panel. */
+    void (*pack_rows)(void *to, dtype type, const void *from, dtype from_type, int64_t down, int64_t k, int64_t rows);
     void (*finish)(const float *c, int64_t c_row, int64_t rows, int64_t columns, const multiply_target *to, int64_t i,
                    int64_t j); /* c's corner is element (i, j) of the target; columns up to whole vectors can be read */
 } multiply_functions;

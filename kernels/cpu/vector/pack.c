@@ -36,8 +36,8 @@ INLINE void pack_across(uint32_t *panels, dtype type, int64_t steps, int64_t fir
             const int64_t j0 = j / PANEL * PANEL, width = n - j0 < PANEL ? whole_vectors(n - j0) : PANEL;
             const words v = step_across(type, from, from_type, p * down + j, down, k - p, n - j);
             memcpy(panels + j0 * steps + (first + p / deep) * width + (j - j0), &v, sizeof v);
-            __builtin_prefetch(place(from, from_type, (p + AHEAD * deep) * down + j));
-            if (deep > 1) __builtin_prefetch(place(from, from_type, (p + AHEAD * deep + 1) * down + j));
+            for (int64_t d = 0; d < deep; d++) /* into the second cache: rows may all fall on one set of the first */
+                __builtin_prefetch(place(from, from_type, (p + AHEAD * deep + d) * down + j), 0, 2);
         }
 }
 

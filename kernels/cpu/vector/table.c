@@ -14,7 +14,6 @@ const vector_functions NAME(vector_functions) = {
                    .depth_bytes = 2048,
                    .multiply = NAME(multiply),
                    .pack = NAME(pack),
-                   .pack_strips = NAME(pack_strips),
                    .finish = NAME(finish),
                    },
     .attention_softmax = NAME(attention_softmax),

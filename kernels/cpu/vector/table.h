@@ -7,8 +7,6 @@
 void NAME(multiply)(const multiply_run *runs, int count, int64_t rows, int64_t columns, float *c, int64_t c_row,
                     int add);
 void NAME(pack)(void *panels, dtype type, int64_t steps, int64_t first, const pack_source *from, int64_t k, int64_t n);
-void NAME(pack_strips)(void *strips, dtype type, const void *from, dtype from_type, int64_t down, int64_t k,
-                       int64_t rows);
 /* amx does the rest of its products, and finishes them, as avx512-bf16 does. */
 void multiply_avx512bf16(const multiply_run *runs, int count, int64_t rows, int64_t columns, float *c, int64_t c_row,
                          int add);
