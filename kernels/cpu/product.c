@@ -15,6 +15,7 @@ enum {
     SMALL_K = 128,    /* a term of at most this k joins the last pass of the one before                */
     SLICES = 16,      /* of k, at most: their sums are kept apart and added in order                   */
     SLICE_PASSES = 4, /* of a slice, at least                                                          */
+    DIRECT_ROWS = 32, /* so few rows read B where it lies                                              */
     GROUP = 32,       /* rows a turned target is finished by: a cache line of it                       */
     DECODE_K = 256,   /* k of a quantized tile decoded at a time: it stays in the first cache          */
     DECODE_ROWS = 32,
@@ -151,19 +152,34 @@ static void pack_weight(const plan *q, const product_term *t, int64_t k0, int64_
     }
 }
 
-/* All panels of columns n0.. of one term's stretch of k; returns their bytes. */
-static int64_t pack_term(const plan *q, const product_term *t, int64_t batch, int64_t k0, int64_t k, int64_t n0,
-                         int64_t n, char *panels, char *tile) {
+/* Columns of B as the strips meet them: the panels, or the matrix itself where few rows would not pay for packing it. */
+typedef struct {
+    const char *data;
+    int64_t column_bytes, row; /* row: multiply_run's b_row */
+} columns;
+
+static int is_direct(const plan *q, const product_term *t) {
+    const product_side *b = &t->b;
+    return t->step == F32 && !b->w && b->outer == 1 && b->deep != 0 && b->type != F16 && q->p->m <= DIRECT_ROWS &&
+           q->p->n % q->f->lanes == 0;
+}
+
+/* Those of columns n0.. and one term's stretch of k; *room moves behind what was packed. */
+static columns pack_term(const plan *q, const product_term *t, int64_t batch, int64_t k0, int64_t k, int64_t n0,
+                         int64_t n, char **room, char *tile) {
     const product_side *b = &t->b;
     const int64_t steps = steps_of(t->step, k);
+    const columns packed = {*room, steps * STEP_BYTES, 0};
     if (b->w)
-        pack_weight(q, t, k0, k, n0, n, panels, tile);
+        pack_weight(q, t, k0, k, n0, n, *room, tile);
     else {
-        const pack_source from = {element_at(b->data, b->type, batch * b->batch + k0 * b->deep + n0 * b->outer),
-                                  b->type, b->deep, b->outer};
-        q->f->pack(panels, t->step, steps, 0, &from, k, n);
+        const char *at = element_at(b->data, b->type, batch * b->batch + k0 * b->deep + n0 * b->outer);
+        const pack_source from = {at, b->type, b->deep, b->outer};
+        if (is_direct(q, t)) return (columns){at, dtype_bytes(b->type), b->deep};
+        q->f->pack(*room, t->step, steps, 0, &from, k, n);
     }
-    return parts_of(n, q->f->lanes) * q->f->lanes * steps * STEP_BYTES;
+    *room += parts_of(n, q->f->lanes) * q->f->lanes * steps * STEP_BYTES;
+    return packed;
 }
 
 /* ---- A ---- */
@@ -247,23 +263,23 @@ static void run_pass(const plan *q, const part *r, const pass *s, int add, int k
     const product_term *terms = &q->p->terms[s->term];
     const int runs = 1 + s->joined;
     const int64_t strip = q->f->strip, group = group_of(q);
-    const char *panels[MULTIPLY_RUNS];
+    columns b[MULTIPLY_RUNS];
     char *next = r->panels;
-    for (int u = 0; u < runs; u++) {
-        panels[u] = next;
-        next += pack_term(q, &terms[u], r->batch, u ? 0 : s->first, u ? terms[u].k : s->k, r->j0, r->columns, next,
-                          r->tile);
-    }
+    for (int u = 0; u < runs; u++)
+        b[u] = pack_term(q, &terms[u], r->batch, u ? 0 : s->first, u ? terms[u].k : s->k, r->j0, r->columns, &next,
+                         r->tile);
     for (int64_t i = 0; i < r->rows; i += strip) {
         float *const sums = r->sums + (keep ? i : i % group) * q->sums_row;
         multiply_run run[MULTIPLY_RUNS];
         char *room = r->strips;
-        for (int u = 0; u < runs; room += strip_bytes(q->f, u), u++)
+        for (int u = 0; u < runs; room += strip_bytes(q->f, u), u++) {
             load_strip(q, &terms[u], r->batch, r->i0 + i, i / strip, r->rows - i, u ? 0 : s->first,
                        u ? terms[u].k : s->k, room, &run[u]);
+            run[u].b_row = b[u].row, run[u].b_type = terms[u].b.type;
+        }
         for (int64_t j = 0; j < r->columns; j += q->f->panel) {
             for (int u = 0; u < runs; u++)
-                run[u].b = panels[u] + j * run[u].steps * STEP_BYTES;
+                run[u].b = b[u].data + j * b[u].column_bytes;
             q->f->multiply(run, runs, least(strip, r->rows - i), least(q->f->panel, r->columns - j), sums + j,
                            q->sums_row, add);
         }

@@ -13,12 +13,15 @@ enum {
 };
 
 /* One stretch of k. F32: a step is one k, A is read at a + i·row + step·next. BF16: a step is two k, which lie side by side.
- * b: [step][panel width] elements, or pairs of them. */
+ * b: [step][panel width] elements, or pairs of them; F32 where b_row is not 0: the matrix itself, step k at b + k·b_row, its
+ * columns (whole vectors of them) side by side, F32 or BF16. */
 typedef struct {
     const void *a, *b;
     int64_t row, next; /* elements */
     int64_t steps;
     dtype type;
+    dtype b_type;  /* where b_row is not 0 */
+    int64_t b_row; /* elements; 0: a panel */
 } multiply_run;
 
 /* What a finished piece of a product becomes: to[i·row + j·col] [+]= alpha·c[i,j] + bias. */

@@ -27,16 +27,33 @@ INLINE void run_bf16(const multiply_run *r, const int rows, const int columns, f
 }
 #endif
 
-INLINE void run_f32(const multiply_run *r, const int rows, const int columns, floats sum[STRIP][COLUMNS]) {
-    const float *a = r->a, *b = r->b;
-    for (int64_t p = 0; p < r->steps; p++, a += r->next, b += columns * LANES) {
+/* b_type: of B's vectors, b_row elements from step to step. */
+INLINE void run_f32(const multiply_run *r, const dtype b_type, const int64_t b_row, const int rows, const int columns,
+                    floats sum[STRIP][COLUMNS]) {
+    const float *a = r->a;
+    for (int64_t p = 0; p < r->steps; p++, a += r->next) {
         floats v[COLUMNS];
-        UNROLL for (int j = 0; j < columns; j++) v[j] = load_floats(b + j * LANES);
+        UNROLL for (int j = 0; j < columns; j++) v[j] = load(r->b, b_type, p * b_row + j * LANES);
         UNROLL for (int i = 0; i < rows; i++) {
             const floats x = all(a[i * r->row]);
             UNROLL for (int j = 0; j < columns; j++) sum[i][j] = fused(x, v[j], sum[i][j]);
         }
     }
+}
+
+INLINE void add_run(const multiply_run *r, const int rows, const int columns, floats sum[STRIP][COLUMNS]) {
+#if defined(__AVX512BF16__)
+    if (r->type == BF16) {
+        run_bf16(r, rows, columns, sum);
+        return;
+    }
+#endif
+    if (!r->b_row)
+        run_f32(r, F32, columns * LANES, rows, columns, sum);
+    else if (r->b_type == F32)
+        run_f32(r, F32, r->b_row, rows, columns, sum);
+    else
+        run_f32(r, BF16, r->b_row, rows, columns, sum);
 }
 
 INLINE void multiply(const multiply_run *runs, int count, const int rows, const int columns, float *c, int64_t c_row,
@@ -45,14 +62,8 @@ INLINE void multiply(const multiply_run *runs, int count, const int rows, const 
     UNROLL for (int i = 0; i < rows; i++) {
         UNROLL for (int j = 0; j < columns; j++) sum[i][j] = add ? load_floats(c + i * c_row + j * LANES) : (floats){0};
     }
-    for (int r = 0; r < count; r++) {
-#if defined(__AVX512BF16__)
-        if (runs[r].type == BF16)
-            run_bf16(&runs[r], rows, columns, sum);
-        else
-#endif
-            run_f32(&runs[r], rows, columns, sum);
-    }
+    for (int r = 0; r < count; r++)
+        add_run(&runs[r], rows, columns, sum);
     UNROLL for (int i = 0; i < rows; i++) {
         UNROLL for (int j = 0; j < columns; j++) store_floats(c + i * c_row + j * LANES, sum[i][j]);
     }
