@@ -289,24 +289,44 @@ static int selected(const technique *t, const adapt_point *p) {
            (dot && targets_select(&list, module, p->layer, p->tensor && p->tensor->linear));
 }
 
+static void leave_out(technique *t, const char *name, const char *why) {
+    int32_t n = 0;
+    while (n < t->left_out_count && strcmp(t->left_out[n].why, why) != 0)
+        n++;
+    if (n == t->left_out_count) {
+        mem_reserve(t->left_out, t->left_out_count, t->left_out_capacity);
+        t->left_out[t->left_out_count++] = (left_out){name, why, 0};
+    }
+    t->left_out[n].count++;
+}
+
+void adapt_say_left_out(const technique *t, strbuf *out) {
+    for (int32_t n = 0; n < t->left_out_count; n++) {
+        const left_out *l = &t->left_out[n];
+        strbuf_printf(out, "%s: left out at %s", t->in.component->name, l->first);
+        if (l->count > 1) strbuf_printf(out, " and %d more", (int)l->count - 1);
+        strbuf_printf(out, ": %s\n", l->why);
+    }
+}
+
 static int bind_points(adapt *a, int32_t spec, int32_t layers, graft_error *err) {
     technique *t = &a->techniques[spec];
     static const int32_t kinds[] = {GRAFT_INPUT, GRAFT_LINEAR, GRAFT_BRANCH, GRAFT_KV, GRAFT_EMBED, GRAFT_TENSOR};
     for (int32_t p = 0; p < a->point_count && !err->code; p++) {
         if (!selected(t, &a->points[p])) continue;
+        const int32_t before = t->count;
+        const char *why = NULL;
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !err->code; k++) {
             if (!offers(t, &a->points[p], kinds[k]) || (a->points[p].onehot && kinds[k] != GRAFT_LINEAR)) continue;
             instance *i = NULL;
             const char *refused = NULL;
             if (instance_make(a, t, spec, p, kinds[k], layers, &i, &refused, err)) break;
-            if (!i) {
-                strbuf_printf(&a->left_out, "%s: left out at %s: %s\n", t->in.component->name, a->points[p].name,
-                              refused);
-                continue;
-            }
+            why = refused ? refused : why;
+            if (!i) continue;
             mem_reserve(t->instances, t->count, t->capacity);
             t->instances[t->count++] = i;
         }
+        if (why && t->count == before) leave_out(t, a->points[p].name, why);
     }
     return err->code ? err->code : finish_sites(t, layers, err);
 }
@@ -339,10 +359,13 @@ static int check_targets(const adapt *a, const technique *t, graft_error *err) {
             if (a->points[p].kinds & t->functions->sites) names[count++] = dot ? dot + 1 : a->points[p].name;
         }
         const char *near = nearest_name(t->in.targets[k], names, count);
-        fail(err, GRAFT_USAGE, "target \"%s\" of %s selects nothing in this model that %s can adapt%s%s%s%s%s",
+        strbuf left = {0};
+        adapt_say_left_out(t, &left);
+        fail(err, GRAFT_USAGE, "target \"%s\" of %s selects nothing in this model that %s can adapt%s%s%s%s%.*s",
              t->in.targets[k], t->in.component->name, t->in.component->name, near ? "; did you mean \"" : "",
-             near ? near : "", near ? "\"?" : "", a->left_out.text ? "\n" : "",
-             a->left_out.text ? a->left_out.text : "");
+             near ? near : "", near ? "\"?" : "", left.length ? "\n" : "", left.length ? (int)left.length - 1 : 0,
+             left.length ? left.text : "");
+        strbuf_free(&left);
         free(names);
         return err->code;
     }
@@ -446,6 +469,7 @@ void adapt_free(adapt *a) {
         instance_free(t, t->widest);
         free(t->instances);
         free(t->fields);
+        free(t->left_out);
         free(t->saved_ranks);
         free(t->saved_alphas);
     }
@@ -455,7 +479,6 @@ void adapt_free(adapt *a) {
     free(a->techniques);
     free(a->params);
     free(a->buffers);
-    strbuf_free(&a->left_out);
     arena_free(&a->names);
     free(a);
 }

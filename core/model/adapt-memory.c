@@ -433,7 +433,10 @@ void adapt_set_textbook(adapt *a, int32_t on) {
 void adapt_describe(const adapt *a, FILE *to) {
     for (int32_t s = 0; a && s < a->count; s++) {
         const technique *t = &a->techniques[s];
+        strbuf left = {0};
         fprintf(to, "%s%s%s: %d sites\n", t->in.name, *t->in.name ? " = " : "", t->in.component->name, (int)t->count);
+        adapt_say_left_out(t, &left);
+        if (left.text) fputs(left.text, to);
+        strbuf_free(&left);
     }
-    if (a && a->left_out.text) fputs(a->left_out.text, to);
 }

@@ -64,6 +64,12 @@ typedef struct instance {
     saved_slot *saved;                 /* (slots) NULL: as they are          */
 } instance;
 
+/* Points that a technique refused for one reason. */
+typedef struct {
+    const char *first, *why;
+    int32_t count;
+} left_out;
+
 /* One section: its component and names. */
 typedef struct {
     adapt_spec in;
@@ -77,6 +83,8 @@ typedef struct {
     int32_t quantizes; /* 1: its init asked for the quantizer's round trip */
     instance **instances;
     int32_t count, capacity;
+    left_out *left_out;
+    int32_t left_out_count, left_out_capacity;
     instance *widest;    /* holds the SHARED slots, at the largest `in` and `out` of all sites; NULL: it has none */
     graft_field *fields; /* of adapter_config.json, by the save hook */
     int32_t field_count, field_capacity;
@@ -98,7 +106,6 @@ struct adapt {
     void (*round_trip)(void *context, const base_tensor *like, void *values,
                        graft_error *err); /* the quantizer's, or NULL */
     void *round_trip_context;
-    strbuf left_out; /* "NAME: why" lines */
     arena names;
 };
 
@@ -175,6 +182,10 @@ void adapt_field(graft_call *g, const char *key, const char *value);
 /* Behind a save hook: its TEMP slots that have the file name of another slot become what is saved of that one. */
 void adapt_take_saved(adapt_calling *c);
 void adapt_forget_saved(instance *i, int32_t slots);
+
+/* ---- adapt-bind.c ---- */
+/* What was left out and why, a line for each reason. */
+void adapt_say_left_out(const technique *t, strbuf *out);
 
 /* ---- adapt-list.c ---- */
 int adapt_list_params(adapt *a, int32_t spec, int32_t *params, int32_t *buffers, graft_error *err);
