@@ -1,7 +1,7 @@
 /* kernels — everything that touches device memory, as one table of functions per device. Private to core and device modules.
  *
  * Implementations: "ref" (plain loops, f32) and "ref64" (the same source, f64) are the specification; "cpu" is the fast one
- * (oneDNN and SIMD, chosen at run time); "fake" is "ref" over memory that cannot be read outside kernel calls.
+ * (SIMD, its instruction set chosen at run time); "fake" is "ref" over memory that cannot be read outside kernel calls.
  * Rules for all of them: pointers named dev are device memory, whose address arithmetic is allowed and whose contents are
  * not; sizes are elements unless named bytes; matrices are row-major, a stride counts elements; reductions have a fixed
  * order, so a result depends on arguments only, never on the number of threads; element-wise work computes in f32 (f64 in

@@ -7,6 +7,6 @@
 int ref_open(team *threads, kernels **out, graft_error *err);   /* "ref"   f32 */
 int ref64_open(team *threads, kernels **out, graft_error *err); /* "ref64" f64 */
 int fake_open(team *threads, kernels **out, graft_error *err);  /* "fake"  ref over memory the host cannot read */
-int cpu_open(team *threads, kernels **out, graft_error *err);   /* "cpu"   oneDNN and SIMD; may fail on GRAFT_CPU */
+int cpu_open(team *threads, kernels **out, graft_error *err);   /* "cpu"   SIMD; may fail on GRAFT_CPU */
 
 #endif
