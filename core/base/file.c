@@ -239,6 +239,23 @@ int file_make_folders(const char *path, graft_error *err) {
     return rc;
 }
 
+int file_check_folder(const char *path, graft_error *err) {
+    char *at = mem_copy_text(*path ? path : ".");
+    while (access(at, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) { /* up to what is there */
+        char *const above = path_folder(at);
+        free(at);
+        at = above;
+    }
+    const int whole = strcmp(at, path) == 0;
+    if (file_exists(at) && !file_is_folder(at))
+        fail(err, GRAFT_USAGE, "%s is a file%s%s; name another folder", at, whole ? "" : ", so there is no folder ",
+             whole ? "" : path);
+    else if (access(at, W_OK | X_OK) != 0)
+        fail(err, GRAFT_USAGE, "cannot write into %s: %s; name another folder", at, strerror(errno));
+    free(at);
+    return err->code;
+}
+
 static int remove_entries(const char *folder, graft_error *err) {
     DIR *const entries = opendir(folder);
     if (!entries) return fail_system(err, "remove", folder);

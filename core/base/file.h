@@ -23,9 +23,11 @@ int file_write(const char *path, const void *bytes, int64_t count, graft_error *
 int file_exists(const char *path);
 int file_is_folder(const char *path);
 int file_make_folders(const char *path, graft_error *err); /* mkdir -p */
-int file_remove_tree(const char *path, graft_error *err);  /* rm -r; a missing path is no error */
-char *path_join(const char *folder, const char *name);     /* owned by the caller; an absolute name stands alone */
-char *path_folder(const char *path);                       /* "a/b" -> "a", "b" -> "."; owned by the caller */
+/* GRAFT_USAGE unless `path` is a folder that one may write into, or can be made; changes nothing. */
+int file_check_folder(const char *path, graft_error *err);
+int file_remove_tree(const char *path, graft_error *err); /* rm -r; a missing path is no error */
+char *path_join(const char *folder, const char *name);    /* owned by the caller; an absolute name stands alone */
+char *path_folder(const char *path);                      /* "a/b" -> "a", "b" -> "."; owned by the caller */
 char *path_absolute(const char *path);       /* against the current folder, links kept; owned by the caller */
 int path_same(const char *a, const char *b); /* 1: both exist and are one place, links followed */
 

@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include <dirent.h>
@@ -53,11 +54,12 @@ int cli_real(const char *option, const char *text, double low, double high, doub
         *out = value;
         return GRAFT_OK;
     }
-    log_error("%s %s: must be a number from %g to %g", option, text, low, high);
+    log_error("%s %s: must be a number from %.15g to %.15g", option, text, low, high);
     return GRAFT_USAGE;
 }
 
 int cli_free_folder(const char *folder, const cli_options *o, graft_error *err) {
+    if (file_check_folder(folder, err)) return err->code;
     DIR *d = opendir(folder);
     int count = 0;
     for (const struct dirent *e; d && (e = readdir(d)) != NULL;)
@@ -160,6 +162,15 @@ static int take(cli_options *o, int val, const char *text) {
     return GRAFT_OK;
 }
 
+/* The word of the usage line that comes behind those that are there: "usage: graft eval MODEL... [--adapter". */
+static int say_missing(const command *c, int have) {
+    const char *word = c->help + strlen("usage: graft ") + strlen(c->name) + 1;
+    for (; have > 0; have--)
+        word += strcspn(word, " \n") + 1;
+    const int length = (int)strcspn(word, " \n");
+    return cli_usage(c, "%.*s is missing; %.*s", length, word, (int)strcspn(c->help, "\n"), c->help);
+}
+
 int cli_parse(const command *c, const char *letters, const struct option *more,
               int (*own)(void *context, int val, const char *text), void *context, int count, char **words, int least,
               int most, cli_options *out, int *first) {
@@ -186,7 +197,7 @@ int cli_parse(const command *c, const char *letters, const struct option *more,
     }
     *first = optind;
     const int have = count - optind;
-    if (have < least) return cli_usage(c, "something is missing: see the usage");
+    if (have < least) return say_missing(c, have);
     if (have > most) return cli_usage(c, "\"%s\" is one argument too many", words[optind + most]);
     return GRAFT_OK;
 }

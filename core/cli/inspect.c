@@ -158,7 +158,10 @@ static int run(int count, char **words) {
     const char *path = words[first];
     json_t *found = NULL;
     if (!file_exists(path))
-        fail(&err, GRAFT_FAILED, "%s: no such file or folder", path);
+        fail(
+            &err, GRAFT_FAILED,
+            "%s: there is no such file or folder; name a model or adapter folder, a safetensors file or a plugin (.so)",
+            path);
     else if (!file_is_folder(path))
         found = ends(path, ".so") ? inspect_plugin(path, &err) : inspect_file(path, &err);
     else if (has(path, "adapter_config.json"))

@@ -29,7 +29,9 @@ static void print_help(FILE *to) {
     fputs("graft " GRAFT_VERSION " - fine-tuning of language models\n\nusage: graft COMMAND ...\n\n", to);
     for (int c = 0; commands[c]; c++)
         fprintf(to, "  %-10s %s\n", commands[c]->name, commands[c]->brief);
-    fputs("\ngraft COMMAND --help says more; graft help NAME explains a plugin or a section of an INI file.\n", to);
+    fputs("\ngraft COMMAND --help says more; graft help NAME explains a plugin or a section of an INI file.\n"
+          "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 and 143 stopped by Ctrl-C or SIGTERM.\n",
+          to);
 }
 
 int main(int count, char **words) {

@@ -1,11 +1,33 @@
 /* sampling — see sampling.h. */
 #include "cli/sampling.h"
+#include "base/log.h"
 #include "cli/cli.h"
 
+/* The option that wants tokens to be drawn; NULL: `val` does not. */
+static const char *draws(int val) {
+    switch (val) {
+    case SAMPLING_SAMPLE:
+        return "--sample";
+    case SAMPLING_TEMPERATURE:
+        return "--temperature";
+    case SAMPLING_TOP_K:
+        return "--top-k";
+    case SAMPLING_TOP_P:
+        return "--top-p";
+    case SAMPLING_MIN_P:
+        return "--min-p";
+    default:
+        return NULL;
+    }
+}
+
 int sampling_option(sampling_wishes *w, int val, const char *text) {
-    w->sample = val == SAMPLING_GREEDY                                                       ? 0
-                : val == SAMPLING_MAX_NEW || val == SAMPLING_PENALTY || val == SAMPLING_SEED ? w->sample
-                                                                                             : 1;
+    if (draws(val)) w->drawn = draws(val);
+    w->greedy |= val == SAMPLING_GREEDY;
+    if (w->greedy && w->drawn) {
+        log_error("--greedy always takes the best token, %s wants one to be drawn: give one of the two", w->drawn);
+        return GRAFT_USAGE;
+    }
     switch (val) {
     case SAMPLING_MAX_NEW:
         return cli_whole("--max-new", text, 1, 1 << 20, &w->max_new);
@@ -28,7 +50,7 @@ int sampling_option(sampling_wishes *w, int val, const char *text) {
 
 sample_settings sampling_settle(const sampling_wishes *w, const generation_config *c) {
     sample_settings s = sample_greedy();
-    s.sample = w->sample >= 0 ? w->sample : c->do_sample == 1;
+    s.sample = w->drawn || (!w->greedy && c->do_sample == 1);
     s.temperature = w->temperature >= 0 ? w->temperature : c->temperature > 0 ? c->temperature : 1;
     s.top_k = w->top_k >= 0 ? w->top_k : c->top_k >= 0 ? c->top_k : 50;
     s.top_p = w->top_p >= 0 ? w->top_p : c->top_p >= 0 ? c->top_p : 1;

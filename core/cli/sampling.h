@@ -7,13 +7,14 @@
 
 typedef struct {
     int64_t max_new, seed, top_k;
-    int sample;                                /* -1: as the model's file says           */
+    int greedy;        /* 1: asked for                           */
+    const char *drawn; /* the option that wants sampling; NULL and not greedy: as the file says */
     double temperature, top_p, min_p, penalty; /* negative, like top_k: as the file says */
 } sampling_wishes;
 
 #define SAMPLING_UNSET(tokens)                                                                                         \
     (sampling_wishes) {                                                                                                \
-        .max_new = (tokens), .sample = -1, .temperature = -1, .top_k = -1, .top_p = -1, .min_p = -1, .penalty = -1     \
+        .max_new = (tokens), .temperature = -1, .top_k = -1, .top_p = -1, .min_p = -1, .penalty = -1                   \
     }
 
 enum {

@@ -23,7 +23,7 @@ static const struct option more[] = {
     {0      }
 };
 
-static void print_result(const recipe *r, const training_result *out) {
+static void print_numbers(const training_result *out) {
     char memory[32], time[32];
     progress_bytes(out->peak_memory, memory);
     progress_duration(out->seconds, time);
@@ -35,6 +35,10 @@ static void print_result(const recipe *r, const training_result *out) {
         printf("eval loss   %.4f before, %.4f after\n", out->eval_before, out->eval_after);
     if (!isnan(out->sparsity)) printf("sparsity    %.1f %% of the pruned weights are zero\n", 100 * out->sparsity);
     if (out->best_step) printf("best        step %lld, eval loss %.4f\n", (long long)out->best_step, out->best_loss);
+}
+
+static void print_result(const recipe *r, const training_result *out, int quiet) {
+    if (!quiet) print_numbers(out);
     printf("%s %s\n", out->interrupted ? "stopped; go on with --resume:" : "written to ", r->output.path);
 }
 
@@ -44,6 +48,10 @@ static int run_train(int count, char **words) {
     int first;
     graft_error err = {0};
     if (cli_parse(&command_train, "srwdj", more, own, &t, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    if (o.resume && o.overwrite)
+        return cli_usage(&command_train, "--resume and --overwrite contradict each other: one goes on with the run "
+                                         "that lies there, the other removes it");
+    if (t.quiet) log_level_set(LOG_QUIET);
     t.resume = o.resume;
     t.overwrite = o.overwrite;
     t.device = o.device;
@@ -52,16 +60,17 @@ static int run_train(int count, char **words) {
     training *run = NULL;
     training_result out = {0};
     if (cli_open_run(words[first], &o, plugins, &t, &settings, &run, &err) == GRAFT_OK) {
-        training_describe(run, stderr);
+        if (!t.quiet) training_describe(run, stderr);
         if (training_run(run, &out, &err) == GRAFT_OK && o.json)
             cli_print_json(training_result_json(&out));
         else if (!err.code)
-            print_result(settings, &out);
+            print_result(settings, &out, t.quiet);
     }
     training_close(run);
     recipe_free(settings);
     registry_free(plugins);
-    return err.code ? cli_fail(&err) : GRAFT_OK;
+    if (err.code) return cli_fail(&err);
+    return out.signal ? 128 + out.signal : GRAFT_OK; /* as a shell reports it: what would come next does not */
 }
 
 static int run_plan(int count, char **words) {
@@ -96,8 +105,11 @@ const command command_train = {
     "                   [--stop-after STEP]\n\n"
     "Writes the adapter (or the model, where base weights are trained), metrics.jsonl, run.ini and checkpoints to "
     "[output] path.\n"
-    "Ctrl-C ends after the running step with a checkpoint; --resume continues it and gives the bytes an uninterrupted "
-    "run gives.\n"
+    "Ctrl-C or SIGTERM ends the run after its step, with a checkpoint and exit code 130 or 143, so that a script does "
+    "not go on;\n"
+    "--resume continues it and gives the bytes an uninterrupted run gives. --stop-after ends the same way with exit "
+    "code 0.\n"
+    "--quiet prints errors and the last line alone.\n"
     "graft help train lists the keys of [train], graft help NAME those of a plugin.\n",
     run_train};
 

@@ -78,7 +78,7 @@ static int check_default(const graft_option *row, graft_error *err) {
         /* fall through */
     case GRAFT_REAL:
         if (isfinite(row->value) && row->low <= row->value && row->value <= row->high) return GRAFT_OK;
-        return fail(err, GRAFT_FAILED, "option '%s': its default %g is outside its bounds %g to %g", row->key,
+        return fail(err, GRAFT_FAILED, "option '%s': its default %.15g is outside its bounds %.15g to %.15g", row->key,
                     row->value, row->low, row->high);
     case GRAFT_CHOICE:
         return check_words(row, err);
@@ -197,11 +197,12 @@ static int parse_number(const graft_option *row, const char *text, void *field, 
     int64_t count = 0;
     double value = 0;
     if (whole ? !read_int(text, &count) : !read_real(text, &value))
-        return fail(err, GRAFT_USAGE, "%s = %.80s: a %s from %g to %g is wanted", row->key, text,
+        return fail(err, GRAFT_USAGE, "%s = %.80s: a %s from %.15g to %.15g is wanted", row->key, text,
                     whole ? "whole number" : "number", row->low, row->high);
     if (whole) value = (double)count;
     if (value < row->low || value > row->high)
-        return fail(err, GRAFT_USAGE, "%s = %.80s is outside its bounds %g to %g", row->key, text, row->low, row->high);
+        return fail(err, GRAFT_USAGE, "%s = %.80s is outside its bounds %.15g to %.15g", row->key, text, row->low,
+                    row->high);
     if (whole)
         *(int64_t *)field = count;
     else

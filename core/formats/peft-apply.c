@@ -85,7 +85,7 @@ static int refuse_value(const task *k, const graft_option *row, const json_t *va
                         graft_error *err) {
     char *const shown = show(value);
     if (row->type == GRAFT_INT || row->type == GRAFT_REAL)
-        fail(err, GRAFT_FAILED, "%s: \"%s\" is %s; it must be a %s from %.17g to %.17g", k->config->path, row->file,
+        fail(err, GRAFT_FAILED, "%s: \"%s\" is %s; it must be a %s from %.15g to %.15g", k->config->path, row->file,
              shown, wanted, row->low, row->high);
     else
         fail(err, GRAFT_FAILED, "%s: \"%s\" is %s; it must be %s", k->config->path, row->file, shown, wanted);

@@ -2,6 +2,7 @@
 #include "run/metrics.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include <errno.h>
 #include <math.h>
@@ -16,37 +17,51 @@ struct metrics {
     FILE *file;
 };
 
-/* The lines of steps up to `step`: reading ends at the first that is none, which a crash may have cut. */
-static int64_t kept_bytes(const char *text, int64_t size, int64_t step) {
-    int64_t kept = 0;
-    while (kept < size) {
-        const char *const end = memchr(text + kept, '\n', (size_t)(size - kept));
-        if (!end) break;
-        json_t *line = NULL;
-        graft_error ignored = {0};
-        int64_t number = 0;
-        if (json_read_text(text + kept, (size_t)(end - text - kept), "line", 0, &line, &ignored) ||
-            json_get_int(line, "line", "step", 0, &number, &ignored))
-            number = 0;
-        json_decref(line);
-        if (number < 1 || number > step) break;
-        kept = end + 1 - text;
+/* The step of a line, 0: it is none. */
+static int64_t step_of(const char *line, size_t length) {
+    json_t *json = NULL;
+    graft_error ignored = {0};
+    int64_t step = 0;
+    if (json_read_text(line, length, "line", 0, &json, &ignored) ||
+        json_get_int(json, "line", "step", 0, &step, &ignored))
+        step = 0;
+    json_decref(json);
+    return step;
+}
+
+/* The lines of steps 1 to `last`, in order and each once. What a crash cut off and what nobody wrote is left out. */
+static void keep_lines(const char *text, int64_t size, int64_t last, strbuf *out, int64_t *count) {
+    int64_t before = 0;
+    for (const char *line = text, *end; line < text + size; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(text + size - line));
+        end = end ? end : text + size;
+        const int64_t step = step_of(line, (size_t)(end - line));
+        if (step <= before || step > last) continue;
+        strbuf_add(out, line, (size_t)(end - line));
+        strbuf_puts(out, "\n");
+        before = step;
+        ++*count;
     }
-    return kept;
 }
 
 int metrics_open(const char *folder, int64_t step, metrics **out, graft_error *err) {
     metrics *const m = mem_new(1, sizeof *m);
     char *text = NULL;
-    int64_t size = 0;
+    strbuf kept = {0};
+    int64_t size = 0, count = 0;
     *out = NULL;
     m->path = path_join(folder, "metrics.jsonl");
     if (step > 0 && file_exists(m->path) && file_read(m->path, FILE_LIMIT, &text, &size, err)) goto done;
-    if (file_write(m->path, text ? text : "", text ? kept_bytes(text, size, step) : 0, err)) goto done;
+    if (text) keep_lines(text, size, step, &kept, &count);
+    if (count < step)
+        log_info("%s %s: it has no line for %lld of the first %lld steps, and goes on behind them", m->path,
+                 text ? "was cut or changed" : "was removed", (long long)(step - count), (long long)step);
+    if (file_write(m->path, kept.text ? kept.text : "", (int64_t)kept.length, err)) goto done;
     m->file = fopen(m->path, "a");
     if (!m->file) fail(err, GRAFT_FAILED, "cannot write %s: %s", m->path, strerror(errno));
 done:
     free(text);
+    strbuf_free(&kept);
     *out = m;
     if (err->code) {
         *out = NULL;

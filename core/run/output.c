@@ -52,24 +52,18 @@ static int is_free(const char *folder) {
     return is;
 }
 
-static int same_place(const char *a, const char *b) {
-    char *const real_a = realpath(a, NULL), *const real_b = realpath(b, NULL);
-    const int same = real_a && real_b && strcmp(real_a, real_b) == 0;
-    free(real_a);
-    free(real_b);
-    return same;
-}
-
 int output_check(const recipe *r, int resume, int overwrite, char **checkpoint, graft_error *err) {
     const char *const folder = r->output.path;
+    char *const inner = path_join(folder, "checkpoints");
     int64_t step;
     *checkpoint = NULL;
-    if (same_place(folder, r->model.path))
+    if (file_check_folder(folder, err) == GRAFT_OK) file_check_folder(inner, err);
+    free(inner);
+    if (err->code) return fail_within(err, "[output] path");
+    if (path_same(folder, r->model.path))
         return fail(err, GRAFT_USAGE, "[output] path is the folder of the model itself, %s; name another folder",
                     folder);
-    if (!file_exists(folder)) return GRAFT_OK;
-    if (!file_is_folder(folder)) return fail(err, GRAFT_USAGE, "[output] path = %s is a file; name a folder", folder);
-    if (is_free(folder)) return GRAFT_OK;
+    if (!file_exists(folder) || is_free(folder)) return GRAFT_OK;
     if (!resume && !overwrite)
         return fail(err, GRAFT_USAGE, "%s is not empty; --resume goes on with the run in it, --overwrite replaces it",
                     folder);

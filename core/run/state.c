@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORMAT = 1, BUFFER_BYTES = 4 << 20 };
+/* Format 2 lies beside checksums (checkpoint.h), format 1 does not. */
+enum { FORMAT_UNSEALED = 1, FORMAT = 2, BUFFER_BYTES = 4 << 20 };
 
 /* ---- the list of tensors ---- */
 
@@ -140,15 +141,37 @@ static int get_count(const json_t *root, const char *path, const char *key, int6
                             path, key);
 }
 
-int state_read_json(const char *folder, run_state *out, graft_error *err) {
+/* Numbers that no run could have written together. */
+static int check_numbers(const char *path, const run_state *s, graft_error *err) {
+    const struct {
+        const char *key, *than;
+        int64_t value, most;
+    } rows[] = {
+        {"step",                "steps", s->step,                 s->steps},
+        {"updates and skipped", "step",  s->updates + s->skipped, s->step },
+        {"best_step",           "step",  s->best_step,            s->step }
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].value < 0 || rows[i].value > rows[i].most)
+            return fail(err, GRAFT_FAILED, "%s: %s is %lld, more than %s (%lld): no run wrote these numbers", path,
+                        rows[i].key, (long long)rows[i].value, rows[i].than, (long long)rows[i].most);
+    return GRAFT_OK;
+}
+
+int state_read_json(const char *folder, int sealed, run_state *out, graft_error *err) {
     char *const path = path_join(folder, "trainer.json");
     json_t *root = NULL;
     int64_t format = 0;
     *out = (run_state){0};
     if (json_read_file(path, 0, &root, err) == GRAFT_OK && get_count(root, path, "format", &format, err) == GRAFT_OK &&
-        format != FORMAT)
-        fail(err, GRAFT_FAILED, "%s has format %lld; this version of graft reads format %d", path, (long long)format,
-             FORMAT);
+        format != FORMAT && format != FORMAT_UNSEALED)
+        fail(err, GRAFT_FAILED, "%s has format %lld; this version of graft reads the formats %d and %d", path,
+             (long long)format, FORMAT_UNSEALED, FORMAT);
+    if (!err->code && !sealed && format != FORMAT_UNSEALED)
+        fail(err, GRAFT_FAILED,
+             "%s/checksums is missing, so nobody knows whether this checkpoint is whole; remove the folder, or begin "
+             "anew with --overwrite",
+             folder);
     const struct {
         const char *key;
         int64_t *to;
@@ -177,7 +200,7 @@ int state_read_json(const char *folder, run_state *out, graft_error *err) {
     json_t *const settings = json_object_get(root, "settings");
     if (!err->code && !json_is_object(settings))
         fail(err, GRAFT_FAILED, "%s: \"settings\" is no object: this is no checkpoint of graft", path);
-    if (!err->code) out->settings = json_incref(settings);
+    if (!err->code && check_numbers(path, out, err) == GRAFT_OK) out->settings = json_incref(settings);
     json_decref(root);
     free(path);
     return err->code;

@@ -30,7 +30,8 @@ typedef struct {
 } run_tensors;
 
 int state_write(const char *folder, const run_tensors *t, const run_state *s, graft_error *err);
-int state_read_json(const char *folder, run_state *out, graft_error *err); /* released with run_state_free */
+/* `sealed`: checksums were compared. Numbers that no run could have written together are an error. Released with run_state_free. */
+int state_read_json(const char *folder, int sealed, run_state *out, graft_error *err);
 /* Reads every tensor over the device's; a tensor that is missing, too many, or of another shape or type is an error. */
 int state_read_tensors(const char *folder, const run_tensors *t, graft_error *err);
 

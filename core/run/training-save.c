@@ -68,9 +68,13 @@ static int check_length(const training *t, const run_state *was, graft_error *er
 
 int training_resume(training *t, graft_error *err) {
     const run_tensors tensors = tensors_of(t);
-    run_state was;
-    if (state_read_json(t->checkpoint, &was, err) == GRAFT_OK && need_settings(t, err) == GRAFT_OK &&
-        was.step > t->plan.steps)
+    run_state was = {0};
+    int sealed;
+    if (checkpoint_verify(t->checkpoint, &sealed, err) == GRAFT_OK &&
+        state_read_json(t->checkpoint, sealed, &was, err) == GRAFT_OK && was.step != checkpoint_step(t->checkpoint))
+        fail(err, GRAFT_FAILED, "%s/trainer.json stands at step %lld; give the folder its name back, or remove it",
+             t->checkpoint, (long long)was.step);
+    if (!err->code && need_settings(t, err) == GRAFT_OK && was.step > t->plan.steps)
         fail(err, GRAFT_USAGE, "%s is behind step %lld, but this run ends at %lld", t->checkpoint, (long long)was.step,
              (long long)t->plan.steps);
     if (!err->code && settings_compare(was.settings, t->state.settings, t->checkpoint, err) == GRAFT_OK &&

@@ -150,6 +150,7 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
         out->interrupted = t->state.step < t->plan.steps && t->saved_at == t->state.step &&
                            (stop_requested() || (t->options.stop_after && t->state.step >= t->options.stop_after));
     }
+    if (out->interrupted) out->signal = stop_requested();
     progress_end(t->progress);
     t->progress = NULL;
     out->seconds = seconds_now() - begun;

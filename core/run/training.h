@@ -33,6 +33,7 @@ typedef struct {
     int64_t tokens_computed; /* by this process                                                       */
     int64_t peak_memory;     /* bytes                                                                 */
     int32_t interrupted;     /* 1: ended early, a checkpoint holds the state                          */
+    int32_t signal;          /* that asked for it; 0: none                                            */
 } training_result;
 
 typedef struct training training;

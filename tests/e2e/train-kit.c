@@ -120,6 +120,15 @@ int kit_train(const char *folder, const char *name, const char *options, char **
     return WEXITSTATUS(status);
 }
 
+int kit_graft(const char *folder, const char *words, char **text) {
+    char *const line = mem_format("cd '%s' && '%s/bin/graft' %s > said.log 2>&1", folder, BINARY_DIR, words);
+    const int status = system(line);
+    if (text) *text = kit_read(folder, "said.log");
+    free(line);
+    cr_assert(WIFEXITED(status), "graft %s was ended by a signal", words);
+    return WEXITSTATUS(status);
+}
+
 char *kit_read(const char *folder, const char *path) {
     graft_error err = {0};
     char *const full = path_join(folder, path), *text;

@@ -17,6 +17,9 @@ int kit_train(const char *folder, const char *name, const char *options, char **
 /* The same without waiting; the process. */
 pid_t kit_start(const char *folder, const char *name, const char *options);
 
+/* Runs `graft WORDS` in FOLDER by a shell; its exit code, stdout and stderr together in *text (owned by the caller; may be NULL). */
+int kit_graft(const char *folder, const char *words, char **text);
+
 /* Whether FOLDER/A/FILE and FOLDER/B/FILE hold the same bytes; the test fails when one cannot be read. */
 int kit_same(const char *folder, const char *a, const char *b, const char *file);
 int kit_has(const char *folder, const char *path);

@@ -1,9 +1,11 @@
 /* Runs that stop and go on: the same bytes as a run that never stopped, whatever is trained and however it stopped; and what
  * may not be resumed is said. */
+#include "base/file.h"
 #include "base/memory.h"
 #include "train-kit.h"
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -80,7 +82,7 @@ Test(resume, a_finished_run_stays_as_it_is) {
     kit_remove(folder);
 }
 
-Test(resume, ctrl_c_ends_behind_the_step_with_a_checkpoint_and_exit_code_0) {
+Test(resume, ctrl_c_ends_behind_the_step_with_a_checkpoint_and_exit_code_130) {
     char *const folder = kit_make(60), *text;
     kit_ini(folder, "whole", LORA ADAMW);
     kit_ini(folder, "parts", LORA ADAMW);
@@ -91,7 +93,7 @@ Test(resume, ctrl_c_ends_behind_the_step_with_a_checkpoint_and_exit_code_0) {
     int status;
     kill(child, SIGINT);
     cr_assert_eq(waitpid(child, &status, 0), child);
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d", status);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 130, "status %d", status);
     cr_expect(kit_has(folder, "parts/checkpoints"));
     cr_assert_eq(kit_train(folder, "parts", "--quiet --resume", &text), 0, "%s", text);
     cr_expect(kit_same(folder, "whole", "parts", "metrics.jsonl"));
@@ -170,6 +172,109 @@ Test(resume, a_damaged_checkpoint_is_named) {
     cr_expect(strstr(text, "step-000002/state.safetensors"), "%s", text);
     free(state);
     free(text);
+    kit_remove(folder);
+}
+
+/* Replaces `word` in FOLDER/PATH, once, by another of the same length. */
+static void edit(const char *folder, const char *path, const char *word, const char *by) {
+    graft_error err = {0};
+    char *const full = path_join(folder, path), *const text = kit_read(folder, path), *const at = strstr(text, word);
+    cr_assert(at && strlen(word) == strlen(by), "%s has no %s: %s", path, word, text);
+    memcpy(at, by, strlen(by));
+    cr_assert_eq(file_write(full, text, (int64_t)strlen(text), &err), GRAFT_OK, "%s", err.text);
+    free(full);
+    free(text);
+}
+
+static void expect_failure(const char *folder, const char *words, const char *also) {
+    char *text;
+    cr_expect_eq(kit_train(folder, "run", "--quiet --resume", &text), 1, "%s", text);
+    cr_expect(strstr(text, words) && strstr(text, also), "\"%s\" or \"%s\" is not in: %s", words, also, text);
+    free(text);
+}
+
+Test(resume, a_checkpoint_that_was_edited_renamed_or_lost_a_file_is_refused_with_what_to_do) {
+    char *const folder = kit_make(6);
+    kit_ini(folder, "run", LORA ADAMW "[train]\nsave_every = 2\n");
+    cr_assert_eq(kit_train(folder, "run", "--quiet --stop-after 4", NULL), 0);
+    char *const newer = mem_format("%s/run/checkpoints/step-000004", folder),
+                *const other = mem_format("%s/run/checkpoints/step-000005", folder),
+                *const sums = mem_format("%s/checksums", newer);
+    static const char numbers[] = "run/checkpoints/step-000004/trainer.json";
+    edit(folder, numbers, "\"step\": 4", "\"step\": 3");
+    expect_failure(folder, "step-000004/trainer.json is not what was written", "remove the folder");
+    edit(folder, numbers, "\"step\": 3", "\"step\": 4");
+    edit(folder, "run/checkpoints/step-000004/adapter_config.json", "\"r\": 4", "\"r\": 5");
+    expect_failure(folder, "step-000004/adapter_config.json is not what was written", "remove the folder");
+    edit(folder, "run/checkpoints/step-000004/adapter_config.json", "\"r\": 5", "\"r\": 4");
+    cr_assert_eq(rename(newer, other), 0);
+    expect_failure(folder, "step-000005/trainer.json stands at step 4", "its name back");
+    cr_assert_eq(rename(other, newer), 0);
+    cr_assert_eq(unlink(sums), 0);
+    expect_failure(folder, "step-000004/checksums is missing", "remove the folder");
+    /* as it is before checksums were there: numbers must fit together */
+    edit(folder, numbers, "\"format\": 2", "\"format\": 1");
+    edit(folder, numbers, "\"updates\": 4", "\"updates\": 5");
+    expect_failure(folder, "updates and skipped is 5, more than step (4)", "trainer.json");
+    edit(folder, numbers, "\"updates\": 5", "\"updates\": 4");
+    char *text;
+    cr_expect_eq(kit_train(folder, "run", "--quiet --resume", &text), 0, "%s", text);
+    free(text);
+    free(newer);
+    free(other);
+    free(sums);
+    kit_remove(folder);
+}
+
+/* ---- metrics.jsonl between the parts ---- */
+
+/* The text from line `first` on. */
+static const char *lines_from(const char *text, int first) {
+    for (; first > 1 && text; first--)
+        text = strchr(text, '\n') ? strchr(text, '\n') + 1 : NULL;
+    return text ? text : "";
+}
+
+Test(resume, metrics_that_were_removed_or_cut_go_on_as_an_unbroken_run_has_them, .timeout = 120) {
+    char *const folder = kit_make(6), *text;
+    kit_ini(folder, "whole", LORA ADAMW);
+    kit_ini(folder, "run", LORA ADAMW);
+    cr_assert_eq(kit_train(folder, "whole", "--quiet", NULL), 0);
+    char *const whole = kit_read(folder, "whole/metrics.jsonl"), *const path =
+                                                                     mem_format("%s/run/metrics.jsonl", folder);
+    const char *const fourth = lines_from(whole, 4), *const fifth = lines_from(whole, 5);
+    const struct {
+        const char *left; /* up to here */
+        const char *added, *said;
+        const char *kept; /* up to here */
+    } rows[] = {
+        {NULL,       "",                                               "was removed",        whole },
+        {fourth + 9, "",                                               "was cut or changed", fourth}, /* within a line */
+        {fifth - 1,  "",                                               NULL,                 fifth }, /* its line break */
+        {fifth,      "{\"step\": 5, \"loss\": 9}\n{\"step\": 6, \"lo", NULL,                 fifth }, /* past the checkpoint */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        graft_error err = {0};
+        cr_assert_eq(kit_train(folder, "run", "--quiet --stop-after 4 --overwrite", NULL), 0);
+        char *const damaged =
+            mem_format("%.*s%s", rows[i].left ? (int)(rows[i].left - whole) : 0, whole, rows[i].added);
+        if (rows[i].left)
+            cr_assert_eq(file_write(path, damaged, (int64_t)strlen(damaged), &err), GRAFT_OK, "%s", err.text);
+        else
+            cr_assert_eq(unlink(path), 0);
+        cr_assert_eq(kit_train(folder, "run", "--resume", &text), 0, "%s", text);
+        cr_expect(rows[i].said ? strstr(text, rows[i].said) != NULL : !strstr(text, "metrics.jsonl"), "%s", text);
+        char *const wanted = mem_format("%.*s%s", (int)(rows[i].kept - whole), whole, fifth), *const is = kit_read(
+                                                                                                  folder,
+                                                                                                  "run/metrics.jsonl");
+        cr_expect_str_eq(is, wanted, "row %zu", i);
+        free(damaged);
+        free(wanted);
+        free(is);
+        free(text);
+    }
+    free(whole);
+    free(path);
     kit_remove(folder);
 }
 

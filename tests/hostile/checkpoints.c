@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/philox.h"
+#include "run/checkpoint.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,17 +36,20 @@ static void damage(const victim *v, uint64_t seed) {
     free(copy);
 }
 
-static void check(const char *file) {
+/* `sealed`: the damage was there before the checksums were written, so that what reads the file meets it. */
+static void check(const char *file, int sealed) {
     graft_error err = {0};
     victim v = {.folder = kit_make(4)};
     char *text;
     kit_ini(v.folder, "run", "[adapter]\nplugin = lora\nrank = 2\ntargets = q_proj\n[train]\nsteps = 4\n");
     cr_assert_eq(kit_train(v.folder, "run", "--quiet --stop-after 2", &text), 0, "%s", text);
     free(text);
-    v.path = mem_format("%s/run/checkpoints/step-000002/%s", v.folder, file);
+    char *const checkpoint = mem_format("%s/run/checkpoints/step-000002", v.folder);
+    v.path = path_join(checkpoint, file);
     cr_assert_eq(file_read(v.path, 1 << 24, &v.bytes, &v.size, &err), GRAFT_OK, "%s", err.text);
     for (uint64_t seed = 0; seed < MUTANTS; seed++) {
         damage(&v, seed);
+        if (sealed) cr_assert_eq(checkpoint_seal(checkpoint, &err), GRAFT_OK, "%s", err.text);
         /* where the damage is harmless the run goes on for a step: the next mutant meets the same checkpoint again */
         const int code = kit_train(v.folder, "run", "--quiet --resume --stop-after 3", &text);
         cr_expect(code >= 0 && code <= 2, "seed %llu: exit code %d: %s", (unsigned long long)seed, code, text);
@@ -56,15 +60,20 @@ static void check(const char *file) {
         free(later);
         free(text);
     }
+    free(checkpoint);
     free(v.path);
     free(v.bytes);
     kit_remove(v.folder);
 }
 
 Test(checkpoints, damaged_numbers_never_crash_a_run, .timeout = 120) {
-    check("trainer.json");
+    check("trainer.json", 1);
 }
 
 Test(checkpoints, damaged_tensors_never_crash_a_run, .timeout = 120) {
-    check("state.safetensors");
+    check("state.safetensors", 1);
+}
+
+Test(checkpoints, damaged_checksums_never_crash_a_run, .timeout = 120) {
+    check("checksums", 0);
 }

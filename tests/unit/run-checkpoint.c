@@ -109,3 +109,24 @@ Test(checkpoint, other_names_are_left_alone) {
     cr_expect(file_exists(mine));
     free(mine);
 }
+
+Test(checkpoint, a_file_that_changed_or_went_is_named) {
+    int sealed;
+    save(3, "three");
+    char *const folder = path_join(root, "checkpoints/step-000003"), *const file = path_join(folder, "state"),
+                *const more = path_join(folder, "notes");
+    cr_expect_eq(checkpoint_step(folder), 3);
+    cr_expect_eq(file_write(more, "mine", 4, &err), GRAFT_OK);
+    cr_expect_eq(checkpoint_verify(folder, &sealed, &err), GRAFT_OK, "%s", err.text);
+    cr_expect(sealed);
+    cr_expect_eq(file_write(file, "threE", 5, &err), GRAFT_OK);
+    cr_expect_eq(checkpoint_verify(folder, &sealed, &err), GRAFT_FAILED);
+    cr_expect(strstr(err.text, "step-000003/state is not what was written"), "%s", err.text);
+    err = (graft_error){0};
+    cr_expect_eq(unlink(file), 0);
+    cr_expect_eq(checkpoint_verify(folder, &sealed, &err), GRAFT_FAILED);
+    cr_expect(strstr(err.text, "step-000003/state is missing"), "%s", err.text);
+    free(folder);
+    free(file);
+    free(more);
+}
