@@ -94,8 +94,7 @@ static void attend(pass *p, int64_t layer, const block_stash *s) {
         rotate(p, layer, s->k, s->kv_stride, shape->kv_heads, 0);
     }
     attention_call a = attention_of(p, layer, s);
-    attention_span span;
-    if (p->cache) cache_extend(p->cache, layer, p, &a, &span);
+    if (p->cache) cache_extend(p->cache, layer, p, &a);
     p->k->attention_forward(p->k, &a);
 }
 

@@ -1,4 +1,4 @@
-/* generate — text from a prompt: prefill, then token by token with the key/value cache. */
+/* generate — text from prompts: prefill, then token by token with the key/value cache, several texts at a time. */
 #ifndef GRAFT_MODEL_GENERATE_H
 #define GRAFT_MODEL_GENERATE_H
 #include "model/model.h"
@@ -22,5 +22,16 @@ typedef struct {
  * and holds prompt and answer but the last token behind. Errors: a prompt that is empty or longer than the cache. */
 int generate_run(kv_cache *c, const generate_call *call, int32_t *ids, int64_t *count, generate_end *end,
                  graft_error *err);
+
+/* The same for many prompts, as many at a time as the cache has sequences: a place that becomes free takes the next prompt. What
+ * comes out for one is what generate_run gives for it alone: nothing depends on its neighbours. `done` (may be NULL) is told of each
+ * in the order in which they end. */
+typedef struct {
+    int32_t *ids; /* room for max_new_tokens; the caller's */
+    int64_t count;
+    generate_end end;
+} generate_result;
+int generate_all(kv_cache *c, const generate_call *calls, generate_result *results, int64_t count,
+                 void (*done)(void *context, int64_t i), void *context, graft_error *err);
 
 #endif

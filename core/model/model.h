@@ -133,11 +133,19 @@ typedef struct kv_cache kv_cache;
 /* For `capacity` tokens of one sequence; layers with a window hold less. Virtual rows of adapters come on top. The cache is
  * freed before its workspace, which no other call may use between two appends of one sequence's pieces. */
 int cache_create(workspace *w, int64_t capacity, kv_cache **out, graft_error *err);
+/* The same for `sequences` of them, of which one at a time is selected (first 0): what follows speaks of that one. */
+int cache_create_many(workspace *w, int64_t sequences, int64_t capacity, kv_cache **out, graft_error *err);
+void cache_select(kv_cache *c, int64_t sequence);
 void cache_free(kv_cache *c);
 void cache_clear(kv_cache *c);
 int64_t cache_length(const kv_cache *c);
+int64_t cache_sequences(const kv_cache *c);
 int64_t cache_vocab(const kv_cache *c);
 /* Appends `count` tokens, in passes of the workspace's rows, and gives the logits behind the last one, host f32 (vocab). */
 int cache_append(kv_cache *c, const int32_t *ids, int64_t count, float *logits, graft_error *err);
+/* Appends ids[i] to sequence sequences[i] (distinct), as many in one pass as the workspace has documents; the logits behind each,
+ * host f32 (count, vocab). */
+int cache_step(kv_cache *c, const int32_t *sequences, const int32_t *ids, int64_t count, float *logits,
+               graft_error *err);
 
 #endif

@@ -90,9 +90,14 @@ int pass_begin(workspace *w, const model_rows *rows, pass *p, graft_error *err);
 int pass_targets(pass *p, const model_rows *rows, graft_error *err);
 /* Where row `row` of document `document` lies in the pass, behind the virtual rows. */
 int64_t pass_row(const pass *p, const model_rows *rows, int64_t document, int64_t row);
-/* `count` tokens behind `past` positions of the cache; first: virtual embedding rows go in front of them. */
-int pass_begin_cached(workspace *w, struct kv_cache *cache, const int32_t *ids, int64_t count, int64_t past,
-                      int64_t longest, pass *p, graft_error *err);
+/* `count` tokens behind `past` rows of a sequence in the cache, with the rotary tables of one of `longest` rows; virtual embedding
+ * rows go in front where past is 0. One document of the pass each. */
+typedef struct {
+    const int32_t *ids;
+    int64_t count, past, longest;
+} cache_piece;
+int pass_begin_cached(workspace *w, struct kv_cache *cache, const cache_piece *pieces, int64_t count, pass *p,
+                      graft_error *err);
 
 /* ---- embed.c ---- */
 void embed_forward(pass *p, void *x);
@@ -123,7 +128,7 @@ void head_logits(pass *p, const void *x, const int32_t *list, int64_t count, flo
 
 /* ---- cache.c ---- */
 /* Appends the rows' keys and values of a layer; the call's k, v, k_pos and spans then cover all that the layer still holds. */
-void cache_extend(struct kv_cache *c, int64_t layer, const pass *p, attention_call *a, attention_span *span);
+void cache_extend(struct kv_cache *c, int64_t layer, const pass *p, attention_call *a);
 
 /* ---- model-pass.c ---- */
 /* All blocks; returns the last output. `each` (may be NULL) sees the input of every block and the last output. */

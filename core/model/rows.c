@@ -120,20 +120,21 @@ int pass_begin(workspace *w, const model_rows *rows, pass *p, graft_error *err) 
     return GRAFT_OK;
 }
 
-int pass_begin_cached(workspace *w, struct kv_cache *cache, const int32_t *ids, int64_t count, int64_t past,
-                      int64_t longest, pass *p, graft_error *err) {
+int pass_begin_cached(workspace *w, struct kv_cache *cache, const cache_piece *pieces, int64_t count, pass *p,
+                      graft_error *err) {
     *p = new_pass(w, cache);
-    p->documents = 1;
-    w->first[0] = 0;
-    if (past == 0) add_virtual(p, 0);
-    const int64_t before = p->virtual_kv + past;
-    for (int64_t i = 0; i < count; i++) {
-        if (check_id(w->m, i, ids[i], err) || check_position(w->m, before + p->rows, err)) return err->code;
-        add_row(p, ids[i], before + p->rows, 0);
+    p->documents = count;
+    for (int64_t d = 0; d < count; d++) {
+        const cache_piece *piece = &pieces[d];
+        const int64_t first = w->first[d] = p->rows, before = p->virtual_kv + piece->past - first;
+        if (piece->past == 0) add_virtual(p, 0);
+        for (int64_t i = 0; i < piece->count; i++) {
+            if (check_id(w->m, i, piece->ids[i], err) || check_position(w->m, before + p->rows, err)) return err->code;
+            add_row(p, piece->ids[i], before + p->rows, 0);
+        }
+        add_run(p, d, first, p->rows - first, p->virtual_kv + piece->longest);
     }
-    w->first[1] = p->rows;
-    w->spans[0] = (attention_span){0, p->rows, 0, p->rows};
-    add_run(p, 0, 0, p->rows, p->virtual_kv + longest);
+    w->first[count] = p->rows;
     upload_rows(p, 0);
     return GRAFT_OK;
 }

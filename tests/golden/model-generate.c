@@ -243,3 +243,69 @@ Test(model_generate, stories260k_tells_its_story) {
 Test(model_generate, a_model_that_stores_only_its_head_tells_its_story) {
     check_real("tinystories656k");
 }
+
+/* ---- several texts at a time ---- */
+
+enum { TEXTS = 7, PLACES = 3 };
+
+/* Prompts of different lengths, some drawn and some greedy, that end at different times. */
+static void check_batch(const char *folder, const char *device, dtype activation) {
+    graft_error err = {0};
+    model_case c;
+    case_open(&c, folder);
+    continuation g = greedy_of(&c);
+    loaded l = model_loaded(folder, device, activation, NO_BACKWARD, (workspace_config){.rows = 16, .documents = 2});
+    generate_call calls[TEXTS];
+    generate_result together[TEXTS];
+    kv_cache *one = NULL, *many = NULL;
+    for (int64_t i = 0; i < TEXTS; i++) {
+        calls[i] = (generate_call){.prompt = g.prompt + i % 2,
+                                   .prompt_count = i % 3 ? 1 + i : g.prompt_count - i % 2,
+                                   .max_new_tokens = i == 4 ? 0 : g.most - 2 * i % 5,
+                                   .stops = g.stops,
+                                   .stop_count = (int32_t)g.stop_count,
+                                   .settings = sample_greedy()};
+        if (calls[i].prompt_count > g.prompt_count - i % 2) calls[i].prompt_count = g.prompt_count - i % 2;
+        calls[i].settings.sample = i % 2;
+        calls[i].settings.seed = (uint64_t)i;
+        together[i].ids = mem_new((size_t)g.most + 1, sizeof(int32_t));
+    }
+    cr_assert_eq(cache_create_many(l.w, PLACES, g.prompt_count + g.most, &many, &err), 0, "%s", err.text);
+    cr_assert_eq(generate_all(many, calls, together, TEXTS, NULL, NULL, &err), 0, "%s", err.text);
+    cr_assert_eq(cache_create(l.w, g.prompt_count + g.most, &one, &err), 0, "%s", err.text);
+    for (int64_t i = 0; i < TEXTS; i++) {
+        int32_t *ids = mem_new((size_t)g.most + 1, sizeof *ids);
+        int64_t count;
+        generate_end end;
+        cr_assert_eq(generate_run(one, &calls[i], ids, &count, &end, &err), 0, "%s", err.text);
+        cr_expect_eq(count, together[i].count, "%s, text %lld: %lld tokens alone, %lld in the batch", c.name,
+                     (long long)i, (long long)count, (long long)together[i].count);
+        cr_expect_eq(end, together[i].end, "%s, text %lld", c.name, (long long)i);
+        cr_expect_arr_eq(ids, together[i].ids, (size_t)count * sizeof *ids, "%s, text %lld", c.name, (long long)i);
+        free(ids);
+        free(together[i].ids);
+    }
+    cache_free(one);
+    cache_free(many);
+    loaded_close(&l);
+    continuation_free(&g);
+    case_close(&c);
+}
+
+static void check_batches(const char *device, dtype activation) {
+    char **folders = case_folders();
+    for (char **f = folders; *f; f++) {
+        check_batch(*f, device, activation);
+        free(*f);
+    }
+    free(folders);
+}
+
+Test(model_generate, a_text_does_not_depend_on_those_written_beside_it) {
+    check_batches("fake", F32);
+    check_batches("cpu", F32);
+}
+
+Test(model_generate, neither_does_one_in_bf16) {
+    check_batches("cpu", BF16);
+}
