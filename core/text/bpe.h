@@ -9,7 +9,7 @@
 typedef struct bpe bpe;
 
 /* `words` outlives the model; it is filled from the file's vocab. */
-int bpe_load(json_t *node, vocab *words, bpe **out, graft_error *err);
+int bpe_load(const json_t *node, token_lists lists, vocab *words, bpe **out, graft_error *err);
 void bpe_free(bpe *b);
 int bpe_encode(const bpe *b, model_scratch *s, const char *word, int64_t length, word_tokens *out, graft_error *err);
 int64_t bpe_cut(const bpe *b, const char *word, int64_t begin, int64_t length);

@@ -26,18 +26,18 @@ void model_scratch_free(model_scratch *s) {
     *s = (model_scratch){0};
 }
 
-int token_model_load(json_t *node, token_model **out, graft_error *err) {
+int token_model_load(const json_t *node, token_lists lists, token_model **out, graft_error *err) {
     const char *type;
     *out = NULL;
     if (!json_is_object(node)) return fail(err, GRAFT_FAILED, "it has no object \"model\"");
     int rc = json_get_text(node, "the model", "type", NULL, &type, err);
     if (rc) return rc;
-    if (!type) type = json_object_get(node, "merges") ? "BPE" : "Unigram"; /* old files leave it out */
+    if (!type) type = lists.merges.at ? "BPE" : "Unigram"; /* old files leave it out */
     token_model *const m = mem_new(1, sizeof *m);
     if (strcmp(type, "BPE") == 0)
-        rc = bpe_load(node, &m->words, &m->bpe, err);
+        rc = bpe_load(node, lists, &m->words, &m->bpe, err);
     else if (strcmp(type, "Unigram") == 0)
-        rc = unigram_load(node, &m->words, &m->unigram, err);
+        rc = unigram_load(node, lists.vocab, &m->words, &m->unigram, err);
     else
         rc = component_unknown("model", type, "BPE and Unigram", err);
     if (rc)

@@ -3,6 +3,7 @@
 #define GRAFT_TEXT_TOKEN_MODEL_H
 #include "base/error.h"
 #include "base/json.h"
+#include "text/jsonscan.h"
 #include "text/vocab.h"
 #include <stdint.h>
 
@@ -29,7 +30,13 @@ void model_scratch_free(model_scratch *s);
 
 typedef struct token_model token_model; /* read-only once loaded */
 
-int token_model_load(json_t *node, token_model **out, graft_error *err);
+/* The two long lists of the model, read where they stand in the file; absent ones are {NULL, NULL}. */
+typedef struct {
+    jsonscan vocab, merges;
+} token_lists;
+
+/* `node` has what else the model says. The lists are read in passing and can be thrown away after that. */
+int token_model_load(const json_t *node, token_lists lists, token_model **out, graft_error *err);
 void token_model_free(token_model *m);
 const vocab *token_model_vocab(const token_model *m);
 

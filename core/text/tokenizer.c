@@ -3,11 +3,11 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "text/tokenizer-private.h"
-#include <malloc.h>
+#include "text/utf8.h"
 #include <stdlib.h>
 #include <string.h>
 
-static int load_parts(tokenizer *t, json_t *root, graft_error *err) {
+static int load_parts(tokenizer *t, json_t *root, token_lists lists, graft_error *err) {
     const char *version;
     if (!json_is_object(root)) return fail(err, GRAFT_FAILED, "not a tokenizer: it holds no object");
     int rc = json_get_text(root, "the tokenizer", "version", "1.0", &version, err);
@@ -17,11 +17,70 @@ static int load_parts(tokenizer *t, json_t *root, graft_error *err) {
     if (!rc) rc = pretokenizer_load(json_object_get(root, "pre_tokenizer"), &t->pretokenizer, err);
     if (!rc) rc = postprocessor_load(json_object_get(root, "post_processor"), &t->postprocessor, err);
     if (!rc) rc = decoder_load(json_object_get(root, "decoder"), &t->decoder, err);
-    if (!rc) rc = token_model_load(json_object_get(root, "model"), &t->model, err);
+    if (!rc) rc = token_model_load(json_object_get(root, "model"), lists, &t->model, err);
     if (!rc)
         rc = added_load(json_object_get(root, "added_tokens"), token_model_vocab(t->model), t->normalizer, &t->added,
                         err);
     return rc;
+}
+
+/* ---- the file without its long lists ---- */
+
+/* Steps through the object at s to the end of the member called `name` (in quotes); where its value lies, or {NULL, NULL}. */
+static jsonscan find_member(jsonscan s, const char *name) {
+    if (!jsonscan_byte(&s, '{')) return (jsonscan){0};
+    for (int first = 1; jsonscan_next(&s, '}', &first) > 0;) {
+        const char *const key = s.at;
+        if (*key != '"' || !jsonscan_skip(&s)) break;
+        const int found = s.at - key == (ptrdiff_t)strlen(name) && memcmp(key, name, strlen(name)) == 0;
+        jsonscan value = s;
+        if (!jsonscan_byte(&value, ':')) break;
+        value.at += strspn(value.at, " \t\n\r");
+        s = value;
+        if (!jsonscan_skip(&s)) break;
+        if (found) return (jsonscan){value.at, s.at};
+    }
+    return (jsonscan){0};
+}
+
+/* Adds the text from *from up to a list, and an empty list in its place. */
+static void leave_out(strbuf *out, char **from, const jsonscan *list) {
+    strbuf_add(out, *from, (size_t)(list->at - *from));
+    strbuf_puts(out, *list->at == '{' ? "{}" : "[]");
+    *from = list->end;
+}
+
+/* Reads a tokenizer file: the lists of its model are found and not built (they are nearly all of the file), the rest is
+ * *root. `text` is their memory. */
+static int read_file(const char *path, char **text, token_lists *lists, json_t **root, graft_error *err) {
+    enum { FILE_MOST = 1 << 30 };
+    int64_t size;
+    strbuf rest = {0};
+    *root = NULL, *lists = (token_lists){0};
+    if (file_read(path, FILE_MOST, text, &size, err)) return err->code;
+    char *from = *text;
+    if (utf8_valid(*text, size) == size) {
+        const jsonscan model = find_member((jsonscan){*text, *text + size}, "\"model\"");
+        lists->vocab = find_member(model, "\"vocab\"");
+        lists->merges = find_member(model, "\"merges\"");
+        const int swapped = lists->vocab.at > lists->merges.at;
+        const jsonscan *const order[] = {swapped ? &lists->merges : &lists->vocab,
+                                         swapped ? &lists->vocab : &lists->merges};
+        for (int i = 0; i < 2; i++)
+            if (order[i]->at) leave_out(&rest, &from, order[i]);
+    }
+    strbuf_add(&rest, from, (size_t)(*text + size - from));
+    const int rc = json_read_text(rest.text, rest.length, path, 0, root, err);
+    strbuf_free(&rest);
+    return rc;
+}
+
+/* When the file is no JSON at all, says so, with line and column: what was found first may be a consequence. */
+static void explain_damage(const char *path, graft_error *err) {
+    json_t *whole = NULL;
+    graft_error damage = {0};
+    if (json_read_file(path, 0, &whole, &damage)) *err = damage;
+    json_decref(whole);
 }
 
 int tokenizer_load(const char *folder_or_file, tokenizer **out, graft_error *err) {
@@ -29,29 +88,28 @@ int tokenizer_load(const char *folder_or_file, tokenizer **out, graft_error *err
     char *const path = folder ? path_join(folder_or_file, "tokenizer.json") : mem_copy_text(folder_or_file);
     json_t *root = NULL;
     tokenizer *t = NULL;
+    char *text = NULL;
+    token_lists lists;
     *out = NULL;
-    int rc = 0;
-    if (folder && !file_exists(path))
-        rc = fail(err, GRAFT_FAILED, "%s has no tokenizer.json, the one tokenizer file that graft reads",
-                  folder_or_file);
-    if (!rc) rc = json_read_file(path, 0, &root, err);
-    if (rc) goto done;
+    if (folder && !file_exists(path)) {
+        fail(err, GRAFT_FAILED, "%s has no tokenizer.json, the one tokenizer file that graft reads", folder_or_file);
+        goto done;
+    }
+    if (read_file(path, &text, &lists, &root, err)) goto done;
     t = mem_new(1, sizeof *t);
-    rc = load_parts(t, root, err);
-    if (rc) {
+    if (load_parts(t, root, lists, err)) {
         fail_within(err, "%s", path);
         goto done;
     }
     t->maps_bytes = pretokenizer_leave_bytes(t->pretokenizer);
     *out = t, t = NULL;
 done:
+    if (err->code && text) explain_damage(path, err);
     tokenizer_free(t);
-    if (root) {
-        json_decref(root);
-        malloc_trim(0); /* a large file has left much free memory behind */
-    }
+    json_decref(root);
+    free(text);
     free(path);
-    return rc;
+    return err->code;
 }
 
 void tokenizer_free(tokenizer *t) {

@@ -14,6 +14,7 @@ struct unigram {
     const vocab *words;
     trie pieces;
     double *scores;
+    int64_t count;
     double unknown_score;
     int32_t unknown; /* -1: none */
     int32_t bytes[256];
@@ -26,64 +27,57 @@ struct unigram_node {
     int32_t id, from; /* the last token of that way and where it begins, -1: no way yet */
 };
 
-/* The score as the reference reads it: digits as a whole number, times or divided by a power of ten, each rounded. That can
- * miss the nearest double by its last bit, and such bits decide between ways of equal score (which of the pieces of a run
- * of spaces is the short one). A file spells a score with as few digits as it takes. */
-static double reference_score(double score) {
-    char text[32], power[16];
-    int digits = 14;
-    do
-        snprintf(text, sizeof text, "%.*e", digits, fabs(score));
-    while (strtod(text, NULL) != fabs(score) && ++digits <= 16);
-    uint64_t whole = 0;
-    int exponent = 0, zeros = 0;
-    const char *c = text;
-    for (; *c && *c != 'e'; c++) {
-        if (*c == '.') continue;
-        zeros = *c == '0' ? zeros + 1 : 0;
-        whole = whole * 10 + (uint64_t)(*c - '0');
-    }
-    if (*c == 'e') exponent = (int)strtol(c + 1, NULL, 10) - digits + zeros;
-    for (; zeros && whole; zeros--)
-        whole /= 10;
-    if (!whole || exponent < -308 || exponent > 308) return score;
-    snprintf(power, sizeof power, "1e%d", abs(exponent));
-    const double ten = strtod(power, NULL), value = exponent < 0 ? (double)whole / ten : (double)whole * ten;
-    return score < 0 ? -value : value;
+static int add_piece(unigram *u, vocab *words, const char *text, int64_t length, double score, graft_error *err) {
+    const int64_t id = u->count++;
+    if (vocab_put(words, (int32_t)id, text, length))
+        return fail(err, GRAFT_FAILED, "piece %lld of the model Unigram, \"%.*s\", is there twice", (long long)id,
+                    (int)length, text);
+    u->scores[id] = score;
+    return length ? trie_add(&u->pieces, text, length, (int32_t)id, err) : 0;
 }
 
-static int load_pieces(unigram *u, const json_t *node, vocab *words, graft_error *err) {
-    const json_t *const list = json_object_get(node, "vocab");
-    const size_t count = json_array_size(list);
-    if (!json_is_array(list) || count >= VOCAB_IDS)
+/* How many pieces the list has, so that room can be made; what is damaged is found by reading. */
+static int64_t count_pieces(jsonscan s) {
+    int64_t count = 0;
+    for (int first = 1; jsonscan_next(&s, ']', &first) > 0 && jsonscan_skip(&s);)
+        count++;
+    return count;
+}
+
+/* The list of [text, score]. Scores are read as the reference reads them: their last bits decide between ways of equal score
+ * (which of the pieces of a run of spaces is the short one). */
+static int load_pieces(unigram *u, jsonscan list, vocab *words, graft_error *err) {
+    const int64_t count = jsonscan_byte(&list, '[') ? count_pieces(list) : -1;
+    if (count < 0 || count >= VOCAB_IDS)
         return fail(err, GRAFT_FAILED, "the model Unigram has no list \"vocab\" of fewer than %d pieces", VOCAB_IDS);
-    vocab_reserve(words, (int64_t)count, (int64_t)count);
-    u->scores = mem_new(count + 1, sizeof *u->scores);
+    vocab_reserve(words, count, count);
+    u->scores = mem_new((size_t)count + 1, sizeof *u->scores);
     double lowest = count ? 1e300 : 0;
-    for (size_t i = 0; i < count; i++) {
-        const json_t *const item = json_array_get(list, i);
-        const json_t *const text = json_array_get(item, 0), *const score = json_array_get(item, 1);
-        if (json_array_size(item) != 2 || !json_is_string(text) || !json_is_number(score))
-            return fail(err, GRAFT_FAILED, "piece %zu of the model Unigram has to be [text, score]", i);
-        const int64_t length = (int64_t)json_string_length(text);
-        if (vocab_put(words, (int32_t)i, json_string_value(text), length))
-            return fail(err, GRAFT_FAILED, "piece %zu of the model Unigram, \"%s\", is there twice", i,
-                        json_string_value(text));
-        u->scores[i] = reference_score(json_number_value(score));
-        if (u->scores[i] < lowest) lowest = u->scores[i];
-        const int rc = length ? trie_add(&u->pieces, json_string_value(text), length, (int32_t)i, err) : 0;
-        if (rc) return rc;
+    int first = 1, more;
+    while ((more = jsonscan_next(&list, ']', &first)) > 0 && u->count < count) {
+        const char *text;
+        int64_t length;
+        jsonscan_number n;
+        double score = 0;
+        const int read = jsonscan_byte(&list, '[') && jsonscan_string(&list, &text, &length) &&
+                         jsonscan_byte(&list, ',') && jsonscan_take_number(&list, &n) && jsonscan_byte(&list, ']');
+        if (read) score = jsonscan_real(&n);
+        if (!read || !isfinite(score))
+            return fail(err, GRAFT_FAILED, "piece %lld of the model Unigram has to be [text, score]",
+                        (long long)u->count);
+        if (add_piece(u, words, text, length, score, err)) return err->code;
+        if (score < lowest) lowest = score;
     }
     u->unknown_score = lowest - UNKNOWN_PENALTY;
-    return 0;
+    return more ? fail(err, GRAFT_FAILED, "the \"vocab\" of the model Unigram is damaged") : GRAFT_OK;
 }
 
-int unigram_load(json_t *node, vocab *words, unigram **out, graft_error *err) {
+int unigram_load(const json_t *node, jsonscan pieces, vocab *words, unigram **out, graft_error *err) {
     unigram *const u = mem_new(1, sizeof *u);
     int64_t unknown;
     *out = NULL;
     u->words = words;
-    int rc = load_pieces(u, node, words, err);
+    int rc = load_pieces(u, pieces, words, err);
     if (!rc) rc = json_get_bool(node, "the model Unigram", "byte_fallback", 0, &u->byte_fallback, err);
     if (!rc) rc = json_get_int(node, "the model Unigram", "unk_id", -1, &unknown, err);
     if (!rc && (unknown < -1 || unknown >= words->count))

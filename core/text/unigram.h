@@ -7,7 +7,7 @@
 
 typedef struct unigram unigram;
 
-int unigram_load(json_t *node, vocab *words, unigram **out, graft_error *err);
+int unigram_load(const json_t *node, jsonscan pieces, vocab *words, unigram **out, graft_error *err);
 void unigram_free(unigram *u);
 int unigram_encode(const unigram *u, model_scratch *s, const char *word, int64_t length, word_tokens *out,
                    graft_error *err);

@@ -36,9 +36,21 @@ int vocab_put(vocab *v, int32_t id, const char *text, int64_t length) {
     return 0;
 }
 
+uint32_t vocab_hash(const char *text, int64_t length) {
+    return (uint32_t)hash_bytes(text, length);
+}
+
+int32_t vocab_find_hashed(const vocab *v, const char *text, int64_t length, uint32_t hash) {
+    return v->slots ? v->slots[slot_of(v, text, length, hash)].mark - 1 : -1;
+}
+
 int32_t vocab_find(const vocab *v, const char *text, int64_t length) {
-    if (!v->slots) return -1;
-    return v->slots[slot_of(v, text, length, (uint32_t)hash_bytes(text, length))].mark - 1;
+    return vocab_find_hashed(v, text, length, vocab_hash(text, length));
+}
+
+void vocab_expect_text(const vocab *v, uint32_t hash) {
+    const vocab_slot *const s = &v->slots[hash & v->mask];
+    if (s->mark) __builtin_prefetch(&v->tokens[s->mark - 1]);
 }
 
 const char *vocab_text(const vocab *v, int32_t id, int64_t *length) {

@@ -31,7 +31,16 @@ void vocab_reserve(vocab *v, int64_t ids, int64_t tokens);
 /* Gives `id` its text (copied). 0 done, 1 the text has an id already, 2 the id has a text already. */
 int vocab_put(vocab *v, int32_t id, const char *text, int64_t length);
 int32_t vocab_find(const vocab *v, const char *text, int64_t length); /* -1: not there */
-const char *vocab_text(const vocab *v, int32_t id, int64_t *length);  /* NULL: not there */
+
+/* The same in steps, for many texts at once: memory that is asked for early is there when it is needed. */
+uint32_t vocab_hash(const char *text, int64_t length);
+static inline void vocab_expect(const vocab *v, uint32_t hash) {
+    __builtin_prefetch(&v->slots[hash & v->mask]);
+}
+void vocab_expect_text(const vocab *v, uint32_t hash); /* after vocab_expect */
+int32_t vocab_find_hashed(const vocab *v, const char *text, int64_t length, uint32_t hash);
+
+const char *vocab_text(const vocab *v, int32_t id, int64_t *length); /* NULL: not there */
 void vocab_free(vocab *v);
 
 #endif

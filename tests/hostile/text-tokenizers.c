@@ -119,6 +119,13 @@ Test(hostile, each_wrong_part_is_named) {
     refuse("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",\"b\"]]}}", "piece 0");
     refuse("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1],[\"a\",2]]}}", "twice");
     refuse("{\"model\":{\"type\":\"Unigram\",\"unk_id\":5,\"vocab\":[[\"a\",1]]}}", "unk_id");
+    refuse("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,},\"merges\":[]}}", "not valid JSON");
+    refuse("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\" 0},\"merges\":[]}}", "not valid JSON");
+    refuse("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\\ud800\":0},\"merges\":[]}}", "not valid JSON");
+    refuse("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\",\"a\",\"a\"]]}}", "merge 0");
+    refuse("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[}}", "not valid JSON");
+    refuse("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}", "not valid JSON");
+    refuse("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1e999]]}}", "not valid JSON");
     refuse("{\"added_tokens\":{}," MODEL "}", "added_tokens");
     refuse("{\"added_tokens\":[4]," MODEL "}", "added token 0");
     refuse("{\"added_tokens\":[{\"id\":3}]," MODEL "}", "content");

@@ -132,11 +132,19 @@ static token_model *model_of(const toy *v) {
         json_object_set_new(words, v->tokens[i], json_integer(i));
     for (int i = 0; i < v->merges; i++)
         json_array_append_new(merges, json_pack("[ss]", v->tokens[v->left[i]], v->tokens[v->right[i]]));
-    json_t *const node =
-        json_pack("{s:s,s:s,s:o,s:o}", "type", "BPE", "unk_token", "a", "vocab", words, "merges", merges);
+    json_t *const node = json_pack("{s:s,s:s}", "type", "BPE", "unk_token", "a");
+    char *const tokens = json_dumps(words, 0), *const list = json_dumps(merges, 0);
+    const token_lists lists = {
+        {tokens, tokens + strlen(tokens)},
+        {list,   list + strlen(list)    }
+    };
     token_model *m;
     graft_error err = {0};
-    cr_assert_eq(token_model_load(node, &m, &err), 0, "%s", err.text);
+    cr_assert_eq(token_model_load(node, lists, &m, &err), 0, "%s", err.text);
+    free(tokens);
+    free(list);
+    json_decref(words);
+    json_decref(merges);
     json_decref(node);
     return m;
 }
@@ -187,6 +195,22 @@ Test(bpe, merges_are_those_of_the_definition_for_whole_words_and_for_their_cuts)
         token_model_free(m);
     }
     cr_assert_gt(cuts, 1000);
+}
+
+Test(lists, merges_may_stand_before_the_vocabulary_and_texts_may_be_escaped) {
+    tokenizer *const t =
+        load_text("{\"model\": {\"merges\": [\"\\u0061 \\u00e9\", [\"\\u0000\", \"\\ud83c\\udf88\"]], \"x\": [{\"}\": "
+                  "\"\\\"]\"}],"
+                  "\"vocab\" : {\"a\":0, \"\\u00E9\":1,\"a\\u00e9\":2,\"\\u0000\":3, \"\\uD83C\\uDF88\" : 4,"
+                  "\"\\u0000\\uD83C\\uDF88\":5}, \"type\":\"BPE\"}, \"version\":\"1.0\"}");
+    static const char text[] = "a\xC3\xA9\0\xF0\x9F\x8E\x88";
+    tokenizer_encoding e = {0};
+    encode(t, text, sizeof text - 1, 0, &e);
+    cr_assert_eq(e.count, 2);
+    cr_assert_eq(e.ids[0], 2);
+    cr_assert_eq(e.ids[1], 5);
+    tokenizer_encoding_free(&e);
+    tokenizer_free(t);
 }
 
 /* ---- normalization ---- */
