@@ -9,6 +9,7 @@ enum { MODEL_ROPES = 2 };
 
 typedef struct {
     int64_t pairs;   /* rotated pairs of a head; 0 = none                                   */
+    int64_t dim;     /* of a head that rotates; odd: the last pair takes one more            */
     double factor;   /* cos and sin are multiplied by it (yarn, longrope)                   */
     float *inv_freq; /* (pairs) host, scaled; owned                                          */
     /* longrope and dynamic pick their table by length: */

@@ -18,7 +18,7 @@ enum {
     ONE_PLUS = 32,            /* RMS norm by 1 + w                                               */
     EMBED_SCALE = 64,         /* embeddings times sqrt(hidden)                                   */
     FUSED = 128,              /* qkv_proj and gate_up_proj                                       */
-    DIVISIBLE = 256,          /* heads must divide hidden_size even where head_dim is given      */
+    DIVISIBLE = 256,          /* heads must divide hidden_size, even where head_dim is given     */
     QUERY_SCALAR = 512,       /* attention scale from query_pre_attn_scalar                      */
     HIDDEN_ACTIVATION = 1024, /* the activation's key is hidden_activation                       */
     GELU_IS_TANH = 2048,      /* "gelu" means the tanh form                                      */
@@ -329,7 +329,7 @@ static void read_sizes(const reader *r, const family *f, model_shape *s) {
     const int64_t given = gpt2 ? 0 : whole_or_null(r, "head_dim", f->head_dim, 0, 1, WIDEST);
     s->head_dim = given ? given : s->hidden / s->heads;
     if (r->err->code) return;
-    if (s->hidden % s->heads && (!given || (f->flags & DIVISIBLE)))
+    if (s->hidden % s->heads && (gpt2 || (f->flags & DIVISIBLE)))
         fail(r->err, GRAFT_FAILED, "%s: %s %lld is not a multiple of %s %lld", r->what, hidden, (long long)s->hidden,
              heads, (long long)s->heads);
     else if (s->heads % s->kv_heads)

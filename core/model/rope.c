@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void base_table(float *out, float theta, int64_t pairs) {
-    for (int64_t i = 0; i < pairs; i++)
-        out[i] = 1.0f / powf(theta, (float)(2 * i) / (float)(2 * pairs));
+/* theta^(2i/dim); of an odd part of the head the last pair reaches one further. */
+static float power_of(double theta, int64_t i, int64_t dim) {
+    return powf((float)theta, (float)(2 * i) / (float)dim);
 }
 
 static double need(const rope_source *s, const char *key, graft_error *err) {
@@ -69,7 +69,7 @@ static double yarn_attention(double scale, double mscale) {
 static void yarn(const rope_source *s, rope_table *r, graft_error *err) {
     double fast = 0, slow = 0, given = 0, mscale = 0, mscale_all = 0;
     int truncate = 1;
-    const double factor = need(s, "factor", err), old = (double)original(s, err), dim = (double)(2 * r->pairs);
+    const double factor = need(s, "factor", err), old = (double)original(s, err), dim = (double)r->dim;
     if (err->code || json_get_real(s->dict, s->what, "beta_fast", 32, &fast, err) ||
         json_get_real(s->dict, s->what, "beta_slow", 1, &slow, err) ||
         json_get_real(s->dict, s->what, "attention_factor", 0, &given, err) ||
@@ -86,7 +86,7 @@ static void yarn(const rope_source *s, rope_table *r, graft_error *err) {
     hi = fmin(truncate ? ceil(hi) : hi, dim - 1);
     if (lo == hi) hi += 0.001;
     for (int64_t i = 0; i < r->pairs; i++) {
-        const float power = powf((float)r->theta, (float)(2 * i) / (float)(2 * r->pairs));
+        const float power = power_of(r->theta, i, r->dim);
         const float line = ((float)i - (float)lo) / (float)(hi - lo),
                     ramp = line < 0   ? 0
                            : line > 1 ? 1
@@ -108,7 +108,7 @@ static void longrope_table(const rope_source *s, const rope_table *r, const char
     for (int64_t i = 0; i < r->pairs && !err->code; i++) {
         const double ext = json_number_value(json_array_get(list, (size_t)i));
         if (!(ext > 0)) fail(err, GRAFT_FAILED, "%s: %s[%lld] must be a number above 0", s->what, key, (long long)i);
-        out[i] = 1.0f / ((float)ext * powf((float)r->theta, (float)(2 * i) / (float)(2 * r->pairs)));
+        out[i] = 1.0f / ((float)ext * power_of(r->theta, i, r->dim));
     }
 }
 
@@ -130,11 +130,11 @@ static int read_pairs(const rope_source *s, rope_table *r, graft_error *err) {
     if (json_get_real(s->config, s->what, "partial_rotary_factor", 1, &outer, err) ||
         json_get_real(s->dict, s->what, "partial_rotary_factor", outer, &share, err))
         return err->code;
-    if (json_object_get(s->config, "partial_rotary_factor") && outer != 1) share = outer;
     if (!(share > 0 && share <= 1) || (share != 1 && !s->partial))
         return fail(err, GRAFT_FAILED, "%s: partial_rotary_factor is %g; %s", s->what, share,
                     s->partial ? "it must be above 0 and at most 1" : "this family rotates the whole head");
-    r->pairs = (int64_t)((double)s->head_dim * share) / 2;
+    r->dim = (int64_t)((double)s->head_dim * share);
+    r->pairs = (r->dim + 1) / 2;
     return r->pairs ? GRAFT_OK
                     : fail(err, GRAFT_FAILED, "%s: partial_rotary_factor %g rotates nothing of a head of %lld", s->what,
                            share, (long long)s->head_dim);
@@ -151,7 +151,8 @@ int rope_read(const rope_source *s, rope_table *out, graft_error *err) {
     if (!(r->theta > 0 && r->theta < 1e15))
         return fail(err, GRAFT_FAILED, "%s: rope_theta is %g; it must be above 0", s->what, r->theta);
     r->inv_freq = mem_new((size_t)r->pairs, sizeof *r->inv_freq);
-    base_table(r->inv_freq, (float)r->theta, r->pairs);
+    for (int64_t i = 0; i < r->pairs; i++)
+        r->inv_freq[i] = 1.0f / power_of(r->theta, i, r->dim);
     if (s->longrope_names && (strcmp(type, "su") == 0 || strcmp(type, "yarn") == 0)) type = "longrope";
     if (strcmp(type, "default") == 0) {
         return GRAFT_OK;
@@ -183,8 +184,10 @@ int rope_read(const rope_source *s, rope_table *out, graft_error *err) {
 const float *rope_for(const rope_table *r, int64_t length, float *own) {
     if (r->inv_freq_long && length > r->original) return r->inv_freq_long;
     if (!r->dynamic || length <= r->original) return r->inv_freq;
-    const float factor = (float)r->scaling_factor, dim = (float)(2 * r->pairs);
+    const float factor = (float)r->scaling_factor, dim = (float)r->dim;
     const float grown = factor * (float)length / (float)r->original - (float)(r->scaling_factor - 1);
-    base_table(own, (float)r->theta * powf(grown, dim / (dim - 2)), r->pairs);
+    const float theta = (float)r->theta * powf(grown, dim / (dim - 2));
+    for (int64_t i = 0; i < r->pairs; i++)
+        own[i] = 1.0f / power_of((double)theta, i, r->dim);
     return own;
 }

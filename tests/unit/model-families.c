@@ -125,6 +125,21 @@ Test(model_families, linear_scaling_divides_every_frequency) {
     descriptor_free(&plain);
 }
 
+#define PHI3(more)                                                                                                     \
+    "{\"model_type\": \"phi3\", \"hidden_size\": 28, \"num_attention_heads\": 2, \"pad_token_id\": null, " more "}"
+
+Test(model_families, an_odd_part_of_the_head_turns_one_dimension_more) {
+    model_shape s = shape_of(PHI3("\"partial_rotary_factor\": 0.5"));
+    cr_assert_eq(s.rope[0].pairs, 4);
+    for (int i = 0; i < 4; i++) /* 7 of 14 dimensions: exponents 0, 2/7, 4/7, 6/7 */
+        close_to(s.rope[0].inv_freq[i], pow(1e4, -2.0 * i / 7));
+    model_shape inner =
+        shape_of(PHI3("\"partial_rotary_factor\": 0.8, \"rope_parameters\": {\"partial_rotary_factor\": 0.5}"));
+    same_table(&s.rope[0], &inner.rope[0]);
+    descriptor_free(&s);
+    descriptor_free(&inner);
+}
+
 Test(model_families, old_and_new_spelling_mean_the_same_table) {
     static const char *const pairs[][2] = {
         {ROPE("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}"),
@@ -227,6 +242,21 @@ Test(model_families, windows_follow_the_rule_of_each_family) {
                          (long long)s.window[l]);
         descriptor_free(&s);
     }
+}
+
+Test(model_families, heads_need_not_divide_the_width_where_the_reference_lets_them) {
+    static const char *const free_width[] = {"mistral", "qwen2", "smollm3", "phi3"};
+    for (size_t i = 0; i < sizeof free_width / sizeof *free_width; i++) {
+        char *text = mem_format("{\"model_type\": \"%s\", \"hidden_size\": 37, \"num_attention_heads\": 3, "
+                                "\"num_key_value_heads\": 1, \"pad_token_id\": null}",
+                                free_width[i]);
+        model_shape s = shape_of(text);
+        cr_expect_eq(s.head_dim, 12, "%s", free_width[i]);
+        descriptor_free(&s);
+        free(text);
+    }
+    refused("{\"model_type\": \"llama\", \"hidden_size\": 37, \"num_attention_heads\": 3}", "hidden_size");
+    refused("{\"model_type\": \"gpt2\", \"n_embd\": 37, \"n_head\": 3}", "n_embd");
 }
 
 Test(model_families, an_absent_tie_key_means_what_the_family_says) {
