@@ -6,7 +6,7 @@ set -eu
 
 # A room may include itself and the rooms before it in this order; kernels see base alone, and neither they nor base
 # see the contract (<graft/...>). Plugins and the contract see the contract and the C standard library, nothing else.
-order="base kernels graft config plugin formats formula text model run cli"
+order="base kernels graft config plugin formats formula text metric model run cli"
 standard="assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
 stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype"
 

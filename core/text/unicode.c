@@ -250,6 +250,13 @@ int unicode_lower(uint32_t code, uint32_t out[2]) {
     return 1;
 }
 
+char unicode_category(uint32_t code) {
+    const char first = *utf8proc_category_string((utf8proc_int32_t)code);
+    for (size_t i = 0; i < COUNT(added) && first == 'C'; i++)
+        if (code >= added[i].first && code <= added[i].last) return added[i].category[0];
+    return first;
+}
+
 static void add_range(strbuf *out, uint32_t first, uint32_t last) {
     strbuf_printf(out, "\\x{%X}", first);
     if (last > first) strbuf_printf(out, "-\\x{%X}", last);

@@ -21,6 +21,9 @@ int unicode_is_second(uint32_t code);
 /* The lower case of one character without regard to its neighbours: one or two characters into out; returns how many. */
 int unicode_lower(uint32_t code, uint32_t out[2]);
 
+/* First letter of the general category: L, M, N, P, S, Z or C. */
+char unicode_category(uint32_t code);
+
 /* Appends the inside of a PCRE2 character class for a general category ("L", "Letter", "Nd") or script ("Han"), given
  * without spaces, hyphens and underscores, in any case: the property and the ranges that came to it after the oldest
  * supported PCRE2. Returns 0 when the name is unknown. */
