@@ -30,7 +30,7 @@ typedef struct {
 struct kv_cache {
     workspace *w;
     int64_t sequences, capacity; /* rows of a sequence */
-    int64_t virtual_embed;
+    int64_t virtual_kv, virtual_embed;
     layer_cache *layers;
     sequence_cache *all, *now; /* now: the one selected */
     int32_t *positions;        /* dev (capacity): position of row i of a sequence */
@@ -79,16 +79,34 @@ static void forget(kv_cache *c, int64_t sequence) {
     }
 }
 
+static int64_t virtual_embed(const kv_cache *c) {
+    const void *rows;
+    void *gradient;
+    return adapt_virtual_embed(c->w->a, &rows, &gradient);
+}
+
+/* Which adapters are enabled may change between two sequences, and with them the virtual rows in front. */
+static void meet_adapters(kv_cache *c) {
+    kernels *k = c->w->m->device;
+    const void *rows;
+    void *gradient;
+    const int64_t virtual_kv = adapt_virtual_kv(c->w->a, &rows, &gradient);
+    int32_t *positions = mem_new((size_t)c->capacity, sizeof *positions);
+    for (int64_t i = 0; i < c->capacity; i++)
+        positions[i] = (int32_t)(virtual_kv + i);
+    k->upload(k, c->positions, positions, c->capacity * 4);
+    free(positions);
+    c->virtual_kv = virtual_kv;
+    c->virtual_embed = virtual_embed(c);
+}
+
 int cache_create_many(workspace *w, int64_t sequences, int64_t capacity, kv_cache **out, graft_error *err) {
     model *m = w->m;
     kernels *k = m->device;
-    const void *rows;
-    void *gradient;
-    const int64_t virtual_kv = adapt_virtual_kv(w->a, &rows, &gradient);
     kv_cache *c = mem_new(1, sizeof *c);
     *out = NULL;
-    *c = (kv_cache){.w = w, .sequences = sequences, .virtual_embed = adapt_virtual_embed(w->a, &rows, &gradient)};
-    c->capacity = (capacity < 1 ? 1 : capacity) + c->virtual_embed;
+    *c = (kv_cache){.w = w, .sequences = sequences};
+    c->capacity = (capacity < 1 ? 1 : capacity) + virtual_embed(c);
     c->layers = mem_new((size_t)m->shape.layers, sizeof *c->layers);
     c->all = c->now = mem_new((size_t)sequences, sizeof *c->all);
     const int64_t bytes = lay_out(c);
@@ -100,11 +118,7 @@ int cache_create_many(workspace *w, int64_t sequences, int64_t capacity, kv_cach
                     (long long)bytes, (long long)sequences, (long long)capacity);
     }
     lay_out(c);
-    int32_t *positions = mem_new((size_t)c->capacity, sizeof *positions);
-    for (int64_t i = 0; i < c->capacity; i++)
-        positions[i] = (int32_t)(virtual_kv + i);
-    k->upload(k, c->positions, positions, c->capacity * 4);
-    free(positions);
+    meet_adapters(c);
     for (int64_t s = 0; s < sequences; s++) {
         c->all[s].ids = mem_new((size_t)c->capacity, sizeof *c->all->ids);
         c->all[s].held = mem_new((size_t)m->shape.layers, sizeof *c->all->held);
@@ -137,6 +151,10 @@ void cache_select(kv_cache *c, int64_t sequence) {
 }
 
 void cache_clear(kv_cache *c) {
+    const void *rows;
+    void *gradient;
+    if (adapt_virtual_kv(c->w->a, &rows, &gradient) != c->virtual_kv || virtual_embed(c) != c->virtual_embed)
+        meet_adapters(c);
     forget(c, c->now - c->all);
     c->now->tokens = 0;
 }

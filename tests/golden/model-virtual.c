@@ -242,26 +242,42 @@ static void check_gradients(adapted *t) {
     }
 }
 
-/* The first document token by token. */
-static void check_cache(adapted *t) {
+/* The first document token by token, in two places of a cache at once. */
+static void check_cached(adapted *t, kv_cache *cache, const char *how) {
     graft_error err = {0};
     const model_case *c = &t->c;
-    kv_cache *cache = NULL;
     const int64_t n = c->start[1], start[] = {0, n};
+    const int32_t places[] = {1, 0};
     const model_rows rows = {.rows = n, .ids = c->ids, .positions = c->positions, .documents = 1, .start = start};
-    float *whole = mem_new((size_t)(n * c->V), sizeof *whole), *one = mem_new((size_t)c->V, sizeof *one);
+    float *whole = mem_new((size_t)(n * c->V), sizeof *whole), *two = mem_new((size_t)(2 * c->V), sizeof *two);
     cr_assert_eq(model_logits(t->l.w, &rows, NULL, 0, whole, &err), 0, "%s", err.text);
-    cr_assert_eq(cache_create(t->l.w, n, &cache, &err), 0, "%s", err.text);
-    for (int64_t i = 0; i < n; i++) {
-        double most = 0;
-        cr_assert_eq(cache_append(cache, &c->ids[i], 1, one, &err), 0, "%s", err.text);
-        for (int64_t v = 0; v < c->V; v++)
-            most = fmax(most, fabs((double)one[v] - (double)whole[i * c->V + v]));
-        cr_expect_leq(most, case_tolerance(c, "logits_abs"), "%s: token %lld by %g", c->name, (long long)i, most);
+    for (int64_t i = 0; i < 2; i++) {
+        cache_select(cache, places[i]);
+        cache_clear(cache);
     }
-    cache_free(cache);
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t ids[] = {c->ids[i], c->ids[i]};
+        double most = 0;
+        cr_assert_eq(cache_step(cache, places, ids, 2, two, &err), 0, "%s", err.text);
+        for (int64_t v = 0; v < 2 * c->V; v++)
+            most = fmax(most, fabs((double)two[v] - (double)whole[i * c->V + v % c->V]));
+        cr_expect_leq(most, case_tolerance(c, "logits_abs"), "%s, %s: token %lld by %g", c->name, how, (long long)i,
+                      most);
+    }
     free(whole);
-    free(one);
+    free(two);
+}
+
+/* The same cache with the adapter and, after it was cleared, without. */
+static void check_cache(adapted *t) {
+    graft_error err = {0};
+    kv_cache *cache = NULL;
+    cr_assert_eq(cache_create_many(t->l.w, 2, t->c.start[1], &cache, &err), 0, "%s", err.text);
+    check_cached(t, cache, "with the adapter");
+    adapt_enable(t->a, -1, 0);
+    check_cached(t, cache, "without it");
+    adapt_enable(t->a, -1, 1);
+    cache_free(cache);
 }
 
 static void check(const char *name, const plugin_component *component, int64_t count, const char *const *targets,
