@@ -75,10 +75,13 @@ static int eval_model(const char *folder, const recipe *settings, const cli_opti
     data_source *d = NULL;
     workspace *w = NULL;
     evaluation e;
+    recipe base = *settings; /* of an INI that was named: its base, [quantizer] included, without its adapters */
+    base.adapter_count = 0;
     const session_request q = {.model = folder,
                                .device = o->device,
                                .precision = o->precision,
                                .threads = o->threads,
+                               .recipe = o->ini ? &base : NULL,
                                .folders = o->adapters,
                                .folder_count = with_adapters ? o->adapter_count : 0,
                                .plugins = plugins};
@@ -136,5 +139,7 @@ const command command_eval = {
     "data.key=value]... [--json]\n\n"
     "Every line is evaluated on the same targets: each MODEL, and the first one with each adapter alone. The data is "
     "FILE, or the\n"
-    "validation set of the INI, or that of the run which made the first adapter (DIR/run.ini).\n",
+    "validation set of the INI, or that of the run which made the first adapter (DIR/run.ini). --ini applies its "
+    "[quantizer]\n"
+    "section to models that are not packed already.\n",
     run};

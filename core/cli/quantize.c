@@ -104,7 +104,9 @@ const command command_quantize = {
     "usage: graft quantize MODEL [-o FOLDER] (--plugin NAME | --ini run.ini) [--set quantizer.KEY=VALUE]... "
     "[--overwrite] [--json]\n\n"
     "Packs the weights that the quantizer's targets select (every linear layer but the head) and prints the error of\n"
-    "each: |W - W'| / |W|, and the largest difference. With -o the packed model is written as bitsandbytes does, in "
-    "nf4,\n"
-    "fp4 or 8-bit rows; every command reads it, and so does transformers. Without -o nothing is written.\n",
+    "each: |W - W'| / |W|, and the largest difference. With -o the packed model is written as bitsandbytes does "
+    "(nf4,\n"
+    "fp4, 8-bit rows) or in GPTQ's tensors (2, 3, 4 or 8 bits on grids); every command reads it, and so does "
+    "transformers.\n"
+    "Without -o nothing is written.\n",
     run};

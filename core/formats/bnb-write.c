@@ -88,7 +88,8 @@ int bnb_config_check(const json_t *quantization, const char *what, graft_error *
     if (!quantization || json_is_null(quantization)) return GRAFT_OK;
     const int rc = json_get_text(quantization, what, "quant_method", "bitsandbytes", &method, err);
     if (rc != GRAFT_OK || strcmp(method, "bitsandbytes") == 0) return rc;
-    return fail(err, GRAFT_FAILED,
-                "%s: its weights are quantized by \"%s\"; bitsandbytes' 4 and 8 bits and plain weights are read", what,
-                method);
+    return fail(
+        err, GRAFT_FAILED,
+        "%s: its weights are quantized by \"%s\"; bitsandbytes' 4 and 8 bits, GPTQ's grids and plain weights are read",
+        what, method);
 }

@@ -162,6 +162,13 @@ static int is_shown(const model *m, const adapt *a, const base_tensor *t) {
     return 0;
 }
 
+static int read_packed(model *m, base_tensor *t, int32_t *found, graft_error *err) {
+    const tensor_info *const source = m->sources[t - m->tensors];
+    if (!m->grid.bits) return quantize_read(m->device, m->files, source->name, t, found, err);
+    *found = 1;
+    return quantize_read_grid(m->device, m->files, source, &m->grid, t, err);
+}
+
 /* A packed weight: from a state file, from a folder that holds it packed, or made here from the stored values. */
 static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_error *err) {
     kernels *k = m->device;
@@ -170,9 +177,7 @@ static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_er
         return fail(err, GRAFT_FAILED, "%s: %s lies packed in the files and cannot be trained itself", m->folder,
                     t->name);
     if (q && quantize_from_state(q, k, t, &found, err)) return err->code;
-    if (!found && m->packed[t - m->tensors] &&
-        quantize_read(k, m->files, m->sources[t - m->tensors]->name, t, &found, err))
-        return err->code;
+    if (!found && m->packed[t - m->tensors] && read_packed(m, t, &found, err)) return err->code;
     if (found) quantize_adjust(q, &t->w);
     if (found && !is_shown(m, a, t)) return GRAFT_OK;
     void *values = allocate(m, t, tensor_count_of(t) * dtype_bytes(k->real), err);

@@ -3,6 +3,7 @@
 #define GRAFT_MODEL_MODEL_PRIVATE_H
 #include "base/memory.h"
 #include "formats/bnb.h"
+#include "formats/gptq.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
 
@@ -47,7 +48,8 @@ struct model {
     safetensors *files; /* NULL: opened by its config alone */
     base_tensor *tensors;
     const tensor_info **sources; /* of each tensor */
-    int64_t *packed;             /* of each: bytes on the device when bitsandbytes packed it in the files, else 0 */
+    int64_t *packed;             /* of each: bytes on the device when it lies packed in the files, else 0 */
+    gptq_config grid;            /* how, when by GPTQ; bits 0: by bitsandbytes, or not at all */
     int32_t tensor_count;
     adapt_point *points;
     int32_t point_count;
@@ -92,15 +94,26 @@ void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int
 int64_t model_lowest_layer(const model *m, const adapt *a);
 
 /* ---- save-packed.c ---- */
+enum { PACKED_TENSORS = (int)BNB_TENSORS > (int)GPTQ_TENSORS ? (int)BNB_TENSORS : (int)GPTQ_TENSORS };
+
 static inline int tensor_is_packed(const base_tensor *t) {
     return t->w.layout != WEIGHT_PLAIN;
 }
-/* The tensors of a packed weight; `data` of those that lie on the device is where they lie there. An error when no file
- * format holds it. */
-int packed_tensors(model *m, const base_tensor *t, arena *memory, tensor_out list[BNB_TENSORS], int32_t *count,
-                   graft_error *err);
-/* quantization_config of what is packed, NULL when nothing is; the caller's. An error when no folder can hold it. */
-int packed_config(model *m, json_t **out, graft_error *err);
+/* The first tensor that is packed, NULL: none is. */
+const base_tensor *packed_first(const model *m);
+/* quantization_config of what is packed, NULL when nothing is; the caller's. *grid is set where GPTQ's tensors hold it. An error
+ * when no folder can. */
+int packed_config(model *m, json_t **out, gptq_config *grid, graft_error *err);
+/* The tensors of a packed weight; `data` of those that lie on the device is where they lie there. */
+int packed_tensors(model *m, const base_tensor *t, const gptq_config *grid, arena *memory,
+                   tensor_out list[PACKED_TENSORS], int32_t *count, graft_error *err);
+
+/* ---- save-grid.c: the same for weights on grids ---- */
+int grid_config(model *m, gptq_config *out, graft_error *err);
+int grid_tensors(model *m, const base_tensor *t, const gptq_config *grid, arena *memory, tensor_out *list,
+                 int32_t *count, graft_error *err);
+/* The codes of the weight as words of the file. */
+int grid_put_codes(model *m, const base_tensor *t, const gptq_config *grid, weights_writer *to, graft_error *err);
 
 /* ---- small helpers over the kernel table: device.c ---- */
 typedef struct {

@@ -221,11 +221,35 @@ static int tie_head(model *m, graft_error *err) {
     return GRAFT_OK;
 }
 
-/* A linear weight (the head may be one) that bitsandbytes packed: checked, and its bytes counted. */
+/* The tensor in the files; of a matrix that GPTQ packed, its codes. */
+static int find_source(model *m, int32_t place, graft_error *err) {
+    const char *const name = m->tensors[place].name, *const tail = strrchr(name, '.');
+    const tensor_info **to = &m->sources[place];
+    *to = find_tensor(m->files, name);
+    if (!m->grid.bits || m->tensors[place].in == 0) return GRAFT_OK;
+    char *const packed = mem_format("%.*s.q%s", (int)(tail - name), name, tail + 1);
+    const tensor_info *const codes = find_tensor(m->files, packed);
+    free(packed);
+    if (codes && *to)
+        return fail(err, GRAFT_FAILED, "%s: both %s and %s are there", m->folder, (*to)->name, codes->name);
+    *to = codes ? codes : *to;
+    return GRAFT_OK;
+}
+
+static int find_grid(model *m, int32_t place, graft_error *err) {
+    const base_tensor *t = &m->tensors[place];
+    gptq_weight w;
+    if (gptq_read(m->files, m->sources[place], &m->grid, t->out, t->in, &w, err)) return err->code;
+    m->packed[place] = t->out * (w.row + w.groups * (m->grid.symmetric ? 4 : 5));
+    return GRAFT_OK;
+}
+
+/* A linear weight (the head may be one) that lies packed: checked, and its bytes counted. */
 static int find_packed(model *m, int32_t place, graft_error *err) {
     const base_tensor *t = &m->tensors[place];
     const char *const name = m->sources[place]->name;
     bnb_weight b;
+    if (m->grid.bits) return strstr(name, ".qweight") ? find_grid(m, place, err) : GRAFT_OK;
     if (bnb_find(m->files, name) == BNB_NONE || bnb_read(m->files, name, &b, err)) return err->code;
     if (b.rank != 2 || b.shape[0] != t->out || b.shape[1] != t->in)
         return fail(err, GRAFT_FAILED, "%s: %s is packed as [%lld, %lld]; config.json makes it [%lld, %lld]", m->folder,
@@ -237,13 +261,13 @@ static int find_packed(model *m, int32_t place, graft_error *err) {
     return GRAFT_OK;
 }
 
-/* The scales and tables beside a packed weight: MODULE.weight.absmax, MODULE.SCB ... */
+/* The scales and tables beside a packed weight: MODULE.weight.absmax, MODULE.SCB, MODULE.qzeros ... */
 static int is_sibling(const model *m, const strmap *used, const char *name) {
-    static const char *const marks[] = {".weight.", ".SCB", ".weight_format"};
+    static const char *const marks[] = {".weight.", ".SCB", ".weight_format", ".qzeros", ".scales", ".g_idx"};
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         const char *at = strstr(name, marks[i]);
         if (!at) continue;
-        char *packed = mem_format("%.*s.weight", (int)(at - name), name);
+        char *packed = mem_format("%.*s.%sweight", (int)(at - name), name, m->grid.bits ? "q" : "");
         int64_t place = -1;
         const int found = strmap_get(used, packed, strlen(packed), &place);
         free(packed);
@@ -254,7 +278,7 @@ static int is_sibling(const model *m, const strmap *used, const char *name) {
 
 static int find_sources(model *m, graft_error *err) {
     for (int32_t t = 0; t < m->tensor_count; t++)
-        m->sources[t] = find_tensor(m->files, m->tensors[t].name);
+        if (find_source(m, t, err)) return err->code;
     if (tie_head(m, err)) return err->code;
     for (int32_t t = 0; t < m->tensor_count; t++) {
         const tensor_info *info = NULL;
@@ -293,13 +317,19 @@ static void warn_extra(const model *m) {
 
 /* ---- public ---- */
 
+static int read_quantization(const json_t *q, const char *what, gptq_config *grid, graft_error *err) {
+    const char *const method = json_string_value(json_object_get(q, "quant_method"));
+    if (method && strcmp(method, "gptq") == 0) return gptq_config_read(q, what, grid, err);
+    return bnb_config_check(q, what, err);
+}
+
 static int open_config(const char *folder, model *m, graft_error *err) {
     char *path = path_join(folder, "config.json");
     if (!file_is_folder(folder))
         fail(err, GRAFT_FAILED, "%s is not a folder; a model is a folder with config.json and model.safetensors",
              folder);
     else if (!json_read_file(path, 0, &m->config, err) && !descriptor_read(m->config, path, &m->shape, err))
-        bnb_config_check(json_object_get(m->config, "quantization_config"), path, err);
+        read_quantization(json_object_get(m->config, "quantization_config"), path, &m->grid, err);
     free(path);
     return err->code;
 }

@@ -76,4 +76,8 @@ int quantize_rows_by_formulas(quantize *q, kernels *k, const weight *w, int64_t 
 void quantize_custom_rows(const weight_custom *c, kernels *k, int64_t first, int64_t count, void *to);
 int64_t quantize_tile_rows(const quantize_program *p); /* rows of a tile, at most */
 
+/* quantize-grid.c: the packed form of values (dev real) into w, whose memory it allocates, by the rule that made `like`. */
+int quantize_grid_again(kernels *k, const weight *like, weight *w, const void *values, const char *name,
+                        graft_error *err);
+
 #endif

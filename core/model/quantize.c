@@ -307,7 +307,8 @@ int quantize_pack(quantize *q, kernels *k, base_tensor *t, const void *values, g
     *w = (weight){.out = t->out,
                   .in = t->in,
                   .layout = q->layout,
-                  .type = dtype_is_float(t->stored) ? t->stored : F32,
+                  /* 8-bit rows are f32 numbers, as bitsandbytes reads them */
+                  .type = dtype_is_float(t->stored) && q->layout != WEIGHT_ROWS8 ? t->stored : F32,
                   .block = q->block ? q->block : q->group,
                   .bits = q->bits,
                   .zero_type = q->zero >= 0 && p ? p->names[1 + q->zero].type : F32};
@@ -327,17 +328,27 @@ int quantize_pack(quantize *q, kernels *k, base_tensor *t, const void *values, g
     return err->code;
 }
 
-int quantize_again(kernels *k, weight *w, const void *values, const char *name, graft_error *err) {
-    weight own = *w;
-    own.data = own.scale = own.nested = own.nested_scale = own.nested_code = own.packed = NULL;
-    if (w->layout != WEIGHT_CODEBOOK4 && w->layout != WEIGHT_ROWS8)
-        return fail(err, GRAFT_USAGE, "%s is packed by formulas; only nf4, fp4 and 8-bit rows are packed again", name);
+/* Codes and scales of values by the table's own kernel. */
+static int quantize_anew(kernels *k, const weight *like, weight *w, const void *values, const char *name,
+                         graft_error *err) {
     const int four = w->layout == WEIGHT_CODEBOOK4;
     const int64_t n = w->out * w->in, blocks = four ? (n + w->block - 1) / w->block : w->out;
-    own.data = take(k, four ? (n + 1) / 2 : n, name, err);
-    own.scale = take(k, blocks * (int64_t)sizeof(float), name, err);
-    if (!err->code) k->weight_quantize(k, &own, values);
-    if (!err->code && check_scales(k, &own, blocks, name, err) == GRAFT_OK && w->nested) nest(k, &own, err);
+    w->data = take(k, four ? (n + 1) / 2 : n, name, err);
+    w->scale = take(k, blocks * (int64_t)sizeof(float), name, err);
+    if (!err->code) k->weight_quantize(k, w, values);
+    if (!err->code && check_scales(k, w, blocks, name, err) == GRAFT_OK && like->nested) nest(k, w, err);
+    return err->code;
+}
+
+int quantize_again(kernels *k, weight *w, const void *values, const char *name, graft_error *err) {
+    weight own = *w;
+    own.data = own.scale = own.zero = own.nested = own.nested_scale = own.nested_code = own.packed = NULL;
+    if (w->layout == WEIGHT_CUSTOM)
+        return fail(err, GRAFT_USAGE, "%s is packed by formulas, which only its quantizer runs again", name);
+    if (w->layout == WEIGHT_AFFINE)
+        quantize_grid_again(k, w, &own, values, name, err);
+    else
+        quantize_anew(k, w, &own, values, name, err);
     if (!err->code) {
         weight old = *w;
         *w = own, own = old;

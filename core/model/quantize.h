@@ -3,6 +3,7 @@
 #ifndef GRAFT_MODEL_QUANTIZE_H
 #define GRAFT_MODEL_QUANTIZE_H
 #include "base/error.h"
+#include "formats/gptq.h"
 #include "formats/safetensors.h"
 #include "kernels/kernels.h"
 #include "model/tensor.h"
@@ -37,7 +38,10 @@ int quantize_from_state(quantize *q, kernels *device, base_tensor *t, int32_t *f
 /* The same from any set of tensors, a model folder that bitsandbytes packed; by the siblings of the weight `name`. */
 int quantize_read(kernels *device, const safetensors *set, const char *name, base_tensor *t, int32_t *found,
                   graft_error *err);
-/* Values (dev real) in place of those that the weight holds, packed as those are: nf4, fp4, 8-bit rows. */
+/* The same from GPTQ's tensors, whose codes are `codes`; t->stored is what values are rounded to. */
+int quantize_read_grid(kernels *device, const safetensors *set, const tensor_info *codes, const gptq_config *c,
+                       base_tensor *t, graft_error *err);
+/* Values (dev real) in place of those that the weight holds, packed as those are: nf4, fp4, 8-bit rows, grids but moved ones. */
 int quantize_again(kernels *device, weight *w, const void *values, const char *name, graft_error *err);
 /* What the quantizer's options say about weights packed elsewhere (threshold). */
 void quantize_adjust(const quantize *q, weight *w);

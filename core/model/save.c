@@ -16,6 +16,7 @@ typedef struct {
     int32_t count;
     arena memory;         /* names and tables of packed weights */
     json_t *quantization; /* of config.json, NULL: nothing is packed */
+    gptq_config grid;     /* bits > 0: packed by GPTQ's rules */
 } saving;
 
 static int is_untied(const model *m) {
@@ -26,8 +27,9 @@ static int is_untied(const model *m) {
 static int list_saved(saving *s, graft_error *err) {
     model *const m = s->m;
     const dtype type = s->how->type;
-    s->out = mem_new((size_t)m->tensor_count * BNB_TENSORS, sizeof *s->out);
-    s->list = mem_new((size_t)m->tensor_count * BNB_TENSORS, sizeof *s->list);
+    if (s->how->packed && packed_config(m, &s->quantization, &s->grid, err)) return err->code;
+    s->out = mem_new((size_t)m->tensor_count * PACKED_TENSORS, sizeof *s->out);
+    s->list = mem_new((size_t)m->tensor_count * PACKED_TENSORS, sizeof *s->list);
     for (int32_t i = 0; i < m->tensor_count; i++) {
         const base_tensor *t = &m->tensors[i];
         int32_t parts = 1;
@@ -36,11 +38,12 @@ static int list_saved(saving *s, graft_error *err) {
         *o = (tensor_out){.name = t->name, .dtype = type == DTYPE_COUNT ? t->stored : type, .rank = t->in ? 2 : 1};
         o->shape[0] = t->transposed ? t->in : t->out;
         o->shape[1] = t->transposed ? t->out : t->in;
-        if (s->how->packed && tensor_is_packed(t) && packed_tensors(m, t, &s->memory, o, &parts, err)) return err->code;
+        if (s->how->packed && tensor_is_packed(t) && packed_tensors(m, t, &s->grid, &s->memory, o, &parts, err))
+            return err->code;
         for (int32_t p = 0; p < parts; p++)
             s->list[s->count++] = i;
     }
-    return s->how->packed ? packed_config(m, &s->quantization, err) : GRAFT_OK;
+    return GRAFT_OK;
 }
 
 /* ---- weights ---- */
@@ -50,6 +53,7 @@ static int put_packed(const saving *s, weights_writer *w, int32_t i, graft_error
     enum { PIECE = 1 << 22 };
     const weight *at = &s->m->tensors[s->list[i]].w;
     const tensor_out *o = &s->out[i];
+    if (s->grid.bits && o->data == at->data) return grid_put_codes(s->m, &s->m->tensors[s->list[i]], &s->grid, w, err);
     int64_t bytes = dtype_bytes(o->dtype);
     for (int r = 0; r < o->rank; r++)
         bytes *= o->shape[r];
@@ -135,6 +139,7 @@ static int write_config(const saving *s, graft_error *err) {
     if (s->quantization) json_object_set(config, "quantization_config", s->quantization);
     if (is_untied(s->m)) json_object_set_new(config, "tie_word_embeddings", json_false());
     if (type != DTYPE_COUNT) set_dtype(config, type);
+    if (s->grid.bits) set_dtype(config, packed_first(s->m)->w.type); /* nothing else says what values are rounded to */
     char *path = path_join(s->folder, "config.json");
     json_write_file(path, config, JSON_INDENT(2), err);
     free(path);

@@ -25,8 +25,8 @@ int quantize_check_folder(const session *s, graft_error *err);
 /* The session is loaded, has a quantizer and no adapters. An error when nothing is selected. */
 int quantize_measure(session *s, quantize_report *out, graft_error *err);
 void quantize_report_free(quantize_report *r);
-/* Writes the complete folder, which transformers loads with bitsandbytes and graft without more. Errors name what no file format
- * holds (quant-affine, embeddings), and the model's own folder. */
+/* Writes the complete folder, which graft loads without more, and transformers with bitsandbytes or GPTQModel. Errors name what
+ * no file format holds (refined grids, embeddings), and the model's own folder. */
 int quantize_write(session *s, const char *folder, graft_error *err);
 
 #endif

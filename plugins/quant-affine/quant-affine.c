@@ -16,13 +16,14 @@
 
 typedef struct {
     int64_t bits, group_size, refine;
-    int32_t symmetric, pad;
+    int32_t symmetric, half_scales;
 } affine;
 
 static const graft_option options[] = {
     GRAFT_OPTION_INT(affine, bits, 4, 2, 8, "of a weight: 2, 3, 4 or 8", NULL),
     GRAFT_OPTION_INT(affine, group_size, 64, 8, 65536, "weights of a row that share a grid; a multiple of 8", NULL),
     GRAFT_OPTION_BOOL(affine, symmetric, 0, "the grid is centred on 0: no zero point is stored", NULL),
+    GRAFT_OPTION_BOOL(affine, half_scales, 0, "scales are rounded to f16, as GPTQ's files hold them", NULL),
     GRAFT_OPTION_INT(affine, refine, 0, 0, 40, "rounds that move the zero point away from outliers (HQQ: 20)", NULL),
 };
 
@@ -33,6 +34,7 @@ static const graft_slot slots[] = {
     GRAFT_SLOT_BUFFER("scale", "size/group_size", NULL, NULL),
     {"zero",  "size/group_size * (symmetric == 0 && refine == 0)", GRAFT_BUFFER, 0, NULL, NULL, NULL, "u8",      NULL},
     GRAFT_SLOT_BUFFER("offset", "size/group_size * (refine > 0)", NULL, NULL),
+    {"half",  "size/group_size * half_scales",                     GRAFT_TEMP,   0, NULL, NULL, NULL, "f16",     NULL},
     GRAFT_SLOT_TEMP("high", "size/group_size"),
     GRAFT_SLOT_TEMP("low", "size/group_size"),
     GRAFT_SLOT_TEMP("q", "size/group_size, group_size * (refine > 0)"),
@@ -40,10 +42,17 @@ static const graft_slot slots[] = {
     GRAFT_SLOT_TEMP("beta", "1"),
 };
 
+/* A number through f16 and back, but never 0. */
+static void round_scale(graft_call *c) {
+    const affine *o = c->self;
+    if (o->half_scales) graft_run(c, "half[b] = scale[b]; scale[b] = max(half[b], pow(2, -24))");
+}
+
 /* low is how far the group reaches below 0. A group of zeros gets the grid of -1 .. 1. */
 static void asymmetric(graft_call *c) {
     graft_run(c, "high[b] max= w[b,k]; low[b] max= -w[b,k]"); /* from 0 on */
     graft_run(c, "scale[b] = (high[b] + low[b] > 0 ? high[b] + low[b] : 2) / top");
+    round_scale(c);
     graft_run(c, "zero[b] = round((high[b] + low[b] > 0 ? low[b] : 1) / scale[b])");
     graft_run(c, "codes[b,k] = round(w[b,k] / scale[b]) + zero[b]"); /* stored inside 0 .. top */
 }
@@ -51,12 +60,14 @@ static void asymmetric(graft_call *c) {
 static void symmetric(graft_call *c) {
     graft_run(c, "high[b] max= abs(w[b,k])");
     graft_run(c, "scale[b] = (high[b] > 0 ? 2 * high[b] : 2) / top");
+    round_scale(c);
     graft_run(c, "codes[b,k] = round(w[b,k] / scale[b]) + middle");
 }
 
 static void refined(graft_call *c, int64_t rounds) {
     graft_run(c, "high[b] = -3e38; low[b] = -3e38; high[b] max= w[b,k]; low[b] max= -w[b,k]");
     graft_run(c, "scale[b] = high[b] + low[b] > 0 ? (high[b] + low[b]) / top : 1");
+    round_scale(c);
     graft_run(c, "offset[b] = low[b] / scale[b]; beta = 10");
     for (int64_t r = 0; r < rounds; r++) {
         graft_run(c, "q[b,k] = min(max(round(w[b,k] / scale[b] + offset[b]), 0), top)");

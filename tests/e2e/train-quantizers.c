@@ -1,4 +1,6 @@
-/* Every quantizer under an adapter, through the program: 20 steps, stopped and resumed to the same bytes, and merged. */
+/* Every quantizer under an adapter, through the program: 20 steps, stopped and resumed to the same bytes, and merged; and the
+ * folder that `graft quantize` writes in the place of model and quantizer: the same losses, the same steps, the same merge. */
+#include "base/json.h"
 #include "base/memory.h"
 #include "train-kit.h"
 #include <criterion/criterion.h>
@@ -6,52 +8,100 @@
 
 TestSuite(quantizers, .timeout = 120);
 
-static int graft(const char *format, const char *folder) {
-    char *const words = mem_format(format, folder, folder, folder, folder);
-    char *const line = mem_format("%s/bin/graft %s >/dev/null 2>&1", BINARY_DIR, words);
+static const char adapter[] = "[adapter]\nplugin = lora\nrank = 4\ntargets = all-linear\n"
+                              "[optimizer]\nplugin = adamw\nlr = 0.01\n[train]\nsteps = 20\n";
+
+/* Runs graft in the folder; its exit status. */
+static int graft(const char *folder, const char *words) {
+    char *const line = mem_format("cd '%s' && '%s/bin/graft' %s 2>>graft.log", folder, BINARY_DIR, words);
     const int status = system(line);
-    free(words);
     free(line);
     return status;
 }
 
+static void train(const char *folder, const char *name, const char *options) {
+    char *text;
+    cr_assert_eq(kit_train(folder, name, options, &text), 0, "%s", text);
+    free(text);
+}
+
+static double loss_in(const char *folder, const char *file) {
+    graft_error err = {0};
+    char *const path = mem_format("%s/%s", folder, file);
+    json_t *root = NULL;
+    cr_assert_eq(json_read_file(path, 0, &root, &err), 0, "%s", err.text);
+    const double loss = json_real_value(json_object_get(json_array_get(root, 0), "loss"));
+    json_decref(root);
+    free(path);
+    cr_assert_gt(loss, 0);
+    return loss;
+}
+
+/* The packed folder, and runs on it, are what model and [quantizer] are. */
+static void check_folder(const char *folder, const char *quantizer) {
+    kit_ini(folder, "plain", adapter);
+    cr_assert_eq(graft(folder, "quantize model --ini whole.ini -o base >/dev/null"), 0, "%s", quantizer);
+    cr_expect_eq(graft(folder, "eval model --ini whole.ini --json >one.json"), 0);
+    cr_expect_eq(graft(folder, "eval base --ini plain.ini --json >two.json"), 0);
+    cr_expect_eq(loss_in(folder, "one.json"), loss_in(folder, "two.json"), "%s", quantizer);
+    char *const options = mem_format("--quiet --set model.path=%s/base", folder);
+    train(folder, "plain", options);
+    cr_expect(kit_same(folder, "whole", "plain", "metrics.jsonl"), "%s: training on the folder differs", quantizer);
+    cr_expect_eq(graft(folder, "merge base --adapter plain -o also >/dev/null"), 0);
+    cr_expect(kit_same(folder, "numbers", "also", "model.safetensors"), "%s: merging into the folder differs",
+              quantizer);
+    cr_expect_eq(graft(folder, "inspect base --json >/dev/null"), 0);
+    free(options);
+}
+
 static void check(const char *quantizer, int has_files) {
-    char *const folder = kit_make(20), *text;
-    char *const sections =
-        mem_format("[quantizer]\nplugin = %s\n[adapter]\nplugin = lora\nrank = 4\ntargets = all-linear\n"
-                   "[optimizer]\nplugin = adamw\nlr = 0.01\n[train]\nsteps = 20\n",
-                   quantizer);
+    char *const folder = kit_make(20);
+    char *const sections = mem_format("[quantizer]\nplugin = %s\n%s", quantizer, adapter);
     kit_ini(folder, "whole", sections);
     kit_ini(folder, "parts", sections);
-    cr_assert_eq(kit_train(folder, "whole", "--quiet", &text), 0, "%s: %s", quantizer, text);
-    free(text);
-    cr_assert_eq(kit_train(folder, "parts", "--quiet --stop-after 11", &text), 0, "%s: %s", quantizer, text);
-    free(text);
-    cr_assert_eq(kit_train(folder, "parts", "--quiet --resume", &text), 0, "%s: %s", quantizer, text);
-    free(text);
+    train(folder, "whole", "--quiet");
+    train(folder, "parts", "--quiet --stop-after 11");
+    train(folder, "parts", "--quiet --resume");
     cr_expect(kit_same(folder, "whole", "parts", "metrics.jsonl"), "%s: metrics differ", quantizer);
     cr_expect(kit_same(folder, "whole", "parts", "adapter_model.safetensors"), "%s: adapters differ", quantizer);
-    cr_expect_eq(graft("merge %s/model --adapter %s/whole --ini %s/whole.ini -o %s/numbers", folder), 0,
+    cr_expect_eq(graft(folder, "merge model --adapter whole --ini whole.ini -o numbers >/dev/null"), 0,
                  "%s: merging into numbers", quantizer);
-    const int packed = graft("merge %s/model --adapter %s/whole --ini %s/whole.ini --base packed -o %s/packed", folder);
+    const int packed = graft(folder, "merge model --adapter whole --ini whole.ini --base packed -o packed >/dev/null");
     cr_expect_eq(packed == 0, has_files, "%s: merging into the packed base", quantizer);
+    if (has_files) check_folder(folder, quantizer);
     free(sections);
     kit_remove(folder);
 }
 
 Test(quantizers, nf4) {
     check("quant-nf4", 1);
+    check("quant-nf4\ndouble_quant = yes", 1);
     check("quant-nf4\ntype = fp4\nblock_size = 32\ndouble_quant = yes", 1);
 }
 
 Test(quantizers, int8) {
     check("quant-int8", 1);
-    check("quant-int8\nthreshold = 3", 1);
+}
+
+Test(quantizers, int8_with_threshold) {
+    char *const folder = kit_make(20);
+    char *const sections = mem_format("[quantizer]\nplugin = quant-int8\nthreshold = 3\n%s", adapter);
+    kit_ini(folder, "whole", sections);
+    kit_ini(folder, "packed", sections);
+    train(folder, "whole", "--quiet");
+    cr_assert_eq(graft(folder, "quantize model --ini whole.ini -o base >/dev/null"), 0);
+    char *const options = mem_format("--quiet --set model.path=%s/base", folder);
+    train(folder, "packed", options); /* a threshold belongs to the run, also on packed rows */
+    cr_expect(kit_same(folder, "whole", "packed", "metrics.jsonl"));
+    free(sections);
+    free(options);
+    kit_remove(folder);
 }
 
 Test(quantizers, affine) {
-    check("quant-affine\nbits = 2\ngroup_size = 16", 0);
-    check("quant-affine\nbits = 3\nsymmetric = yes", 0);
+    check("quant-affine\nbits = 2\ngroup_size = 16", 1);
+    check("quant-affine\nbits = 3\nsymmetric = yes", 0); /* rows of 16 do not fill words of 32 bits */
+    check("quant-affine\nbits = 4\nsymmetric = yes\nhalf_scales = yes", 1);
     check("quant-affine\nbits = 4\nrefine = 4", 0);
-    check("quant-affine\nbits = 8\ngroup_size = 32", 0);
+    check("quant-affine\nbits = 8\ngroup_size = 32", 1);
 }

@@ -83,10 +83,13 @@ static void check_same(session *a, session *b, double bound) {
     }
 }
 
-static void pack(const char *plugin, const char *more, const char *folder) {
-    const char *const set[] = {plugin, more};
-    recipe *r = settings_of(set, more ? 2 : 1);
-    session s = loaded(MODEL, r, NULL);
+static void pack_with(const char *source, const char *plugin, const char *const *more, int count, const char *folder) {
+    char *const named = mem_format("quantizer.plugin=%s", plugin);
+    const char *set[8] = {named};
+    for (int i = 0; i < count; i++)
+        set[1 + i] = more[i];
+    recipe *r = settings_of(set, 1 + count);
+    session s = loaded(source, r, NULL);
     quantize_report report = {0};
     cr_assert_eq(quantize_measure(&s, &report, &err), 0, "%s", err.text);
     cr_assert_eq(quantize_write(&s, folder, &err), 0, "%s", err.text);
@@ -103,6 +106,11 @@ static void pack(const char *plugin, const char *more, const char *folder) {
     session_close(&again);
     session_close(&s);
     recipe_free(r);
+    free(named);
+}
+
+static void pack(const char *plugin, const char *more, const char *folder) {
+    pack_with(MODEL, strchr(plugin, '=') + 1, &more, more != NULL, folder);
 }
 
 static json_t *quantization(const char *folder) {
@@ -154,8 +162,29 @@ static void refused(const char *const *set, int count, const char *words) {
     recipe_free(r);
 }
 
+Test(packed_folders, hold_grids_as_gptq_does) {
+    static const char *const bits[] = {"quantizer.bits=2", "quantizer.bits=3", "quantizer.bits=4", "quantizer.bits=8"};
+    static const char *const more[] = {"quantizer.symmetric=no", "quantizer.symmetric=yes", "quantizer.half_scales=yes",
+                                       "quantizer.exclude=down_proj, model.layers.1.mlp.up_proj"};
+    for (int i = 0; i < 16; i++) {
+        char *const name = mem_format("grid-%d", i), *const folder = in_root(name);
+        const char *const set[] = {bits[i / 4], more[i % 4], "quantizer.group_size=24"};
+        pack_with(SOURCE_DIR "/examples/quickstart/model", "quant-affine", set, 3, folder);
+        json_t *const q = quantization(folder);
+        cr_expect_str_eq(json_string_value(json_object_get(q, "quant_method")), "gptq");
+        cr_expect_eq(json_integer_value(json_object_get(q, "bits")), "2348"[i / 4] - '0');
+        cr_expect_eq(json_integer_value(json_object_get(q, "group_size")), 24);
+        cr_expect_eq(json_is_true(json_object_get(q, "sym")), i % 4 == 1);
+        cr_expect_eq(json_object_size(json_object_get(q, "dynamic")), i % 4 == 3 ? 5 : 0, "what stays plain is listed");
+        json_decref(q);
+        free(name);
+        free(folder);
+    }
+}
+
 Test(packed_folders, what_no_file_holds_is_refused_by_name) {
-    refused((const char *[]){"quantizer.plugin=quant-affine"}, 1, "q_proj.weight is packed as groups of 2 to 8 bits");
+    refused((const char *[]){"quantizer.plugin=quant-affine", "quantizer.refine=2"}, 2,
+            "q_proj.weight is on grids with moved zero points");
     refused((const char *[]){"quantizer.plugin=quant-nf4", "quantizer.targets=all-linear, embed_tokens"}, 2,
             "model.embed_tokens.weight");
 }
@@ -260,10 +289,10 @@ static merge_report merged(const char *base, const char *adapter, merge_how how,
     return report;
 }
 
-Test(packed_folders, take_a_merge_as_numbers_packed_again_or_beside) {
+static void merge_three_ways(const char *plugin, const char *more, double low, double high) {
     char *const base = in_root("base"), *const adapter = make_adapter(0.3), *const to = in_root("float"),
                 *const packed = in_root("packed"), *const keep = in_root("keep");
-    pack("quantizer.plugin=quant-nf4", "quantizer.double_quant=yes", base);
+    pack(plugin, more, base);
     session both = loaded(base, NULL, adapter);
     merge_report r = merged(base, adapter, (merge_how){.type = F32}, to);
     session s = loaded(to, NULL, NULL);
@@ -274,7 +303,7 @@ Test(packed_folders, take_a_merge_as_numbers_packed_again_or_beside) {
     r = merged(base, adapter, (merge_how){.type = DTYPE_COUNT, .base = MERGE_PACKED}, packed);
     session again = loaded(packed, NULL, NULL);
     cr_expect_eq(r.count, 14);
-    cr_expect(r.error > 0.02 && r.error < 0.2, "4 bits lose about a tenth: %g", r.error);
+    cr_expect(r.error > low && r.error < high, "%s loses %g", more, r.error);
     cr_expect(r.lost > r.error, "and more of the change alone: %g", r.lost);
     check_same(&s, &again, 1.0001 * r.error);
     merge_report_free(&r);
@@ -289,6 +318,19 @@ Test(packed_folders, take_a_merge_as_numbers_packed_again_or_beside) {
     char *const texts[] = {base, adapter, to, packed, keep, beside};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
+}
+
+Test(packed_folders, of_nf4_take_a_merge_as_numbers_packed_again_or_beside) {
+    merge_three_ways("quantizer.plugin=quant-nf4", "quantizer.double_quant=yes", 0.02, 0.2);
+}
+Test(packed_folders, of_grids_take_a_merge_as_numbers_packed_again_or_beside) {
+    merge_three_ways("quantizer.plugin=quant-affine", "quantizer.bits=4", 0.02, 0.2);
+}
+Test(packed_folders, of_symmetric_grids_take_a_merge_as_numbers_packed_again_or_beside) {
+    merge_three_ways("quantizer.plugin=quant-affine", "quantizer.symmetric=yes", 0.02, 0.2);
+}
+Test(packed_folders, of_8_bit_rows_take_a_merge_as_numbers_packed_again_or_beside) {
+    merge_three_ways("quantizer.plugin=quant-int8", "quantizer.threshold=0", 0.0005, 0.02);
 }
 
 Test(packed_folders, a_limit_on_what_merging_loses_is_kept_before_anything_is_written) {
