@@ -4,20 +4,20 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/philox.h"
+#include "run/data-order.h"
 #include "text/pack.h"
 #include "text/special.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-/* Streams of the seed. */
-static const uint64_t stream_order = 0x6F72646572u, stream_split = 0x73706C6974u; /* "order", "split" */
+static const uint64_t stream_split = 0x73706C6974u; /* of the seed: "split" */
 
-/* Rows: row r holds the places that `rows` says, or place r without packing. */
+/* Rows: row r holds the places that `rows` says, or place r without packing. No row has documents of two files. */
 typedef struct {
-    source *file;
-    sample_list places;
-    packing packed; /* segments NULL: not packed */
+    sample_list places; /* file by file */
+    packing packed;     /* segments NULL: not packed */
     int64_t rows;
 } text_set;
 
@@ -28,12 +28,17 @@ typedef struct {
     tokenizer *words;
     sample_rules rules;
     sample_encoder *encoder;
-    chat *chat;    /* NULL: the model has no template and none is asked for ... */
-    char *no_chat; /* ... or a bad one, as this says                            */
+    chat *chat;            /* NULL: the model has no template and none is asked for ... */
+    char *no_chat;         /* ... or a bad one, as this says                            */
+    data_text_file *files; /* those to train on, then those to validate on */
+    int32_t count, train_files;
     text_set train, eval;
-    sample_counts train_counts, eval_counts;
+    sample_counts train_counts, eval_counts; /* of all files */
     int64_t step_rows;
-    int64_t *order, epoch; /* (train.rows) the order of rows in this epoch */
+    order_rules order_rules;
+    int64_t *first;                    /* (train_files + 1) first row of each file, and train.rows */
+    int32_t *lengths;                  /* (train.rows) tokens                                      */
+    int64_t *order, epoch, epoch_rows; /* the order of rows in this epoch                          */
 
     text_record record; /* the record encoded last, and its tokens */
     text_sample sample;
@@ -59,15 +64,25 @@ static int64_t row_tokens(const text_set *set, int64_t row) {
     return tokens;
 }
 
-static void pack(text_set *set, const recipe_data *d) {
-    set->rows = set->places.count;
-    if (!d->packing) return;
-    int64_t *const lengths = mem_new((size_t)set->places.count + 1, sizeof *lengths);
-    for (int64_t i = 0; i < set->places.count; i++)
-        lengths[i] = set->places.at[i].tokens;
-    set->packed = d->shuffle ? pack_best_fit(lengths, set->places.count, d->max_length, 0)
-                             : pack_sequential(lengths, set->places.count, d->max_length);
-    set->rows = set->packed.rows;
+/* The rows of a set, file by file; first[i] becomes the first row of file i. */
+static void make_rows(text_set *set, const recipe_data *d, int32_t files, int64_t *first) {
+    const sample_list *const p = &set->places;
+    int64_t *const lengths = d->packing ? mem_new((size_t)p->count + 1, sizeof *lengths) : NULL;
+    int64_t begin = 0;
+    for (int32_t f = 0; f < files; f++) {
+        int64_t end = begin;
+        first[f] = set->rows;
+        for (; end < p->count && p->at[end].file == (uint32_t)f; end++)
+            if (lengths) lengths[end] = p->at[end].tokens;
+        if (lengths) {
+            packing more = d->shuffle ? pack_best_fit(lengths + begin, end - begin, d->max_length, 0)
+                                      : pack_sequential(lengths + begin, end - begin, d->max_length);
+            packing_append(&set->packed, &more, begin);
+        }
+        set->rows = lengths ? set->packed.rows : end;
+        begin = end;
+    }
+    first[files] = set->rows;
     free(lengths);
 }
 
@@ -86,17 +101,15 @@ static int encode_record(text_source *t, source *file, int64_t record, graft_err
 static int put_place(text_source *t, source *file, const sample_place *p, int32_t *ids, int32_t *labels,
                      graft_error *err) {
     const text_sample *const s = &t->sample;
-    int64_t begin = 0, end = 0;
-    if (encode_record(t, file, p->record, err)) return err->code;
+    sample_cut cut = {0};
+    if (encode_record(t, file, (int64_t)p->record, err)) return err->code;
     if (p->piece < sample_pieces(t->rules.truncation, s->count, s->lead, t->rules.max_length))
-        sample_piece(t->rules.truncation, s->count, s->lead, t->rules.max_length, p->piece, &begin, &end);
-    if (s->lead + end - begin != p->tokens)
+        cut = sample_piece(t->rules.truncation, s->count, s->lead, t->rules.max_length, p->piece);
+    if (sample_cut_tokens(&cut) != p->tokens)
         return fail(err, GRAFT_FAILED, "%s was changed while it is in use", source_path(file));
-    const size_t lead = (size_t)s->lead, body = (size_t)(end - begin);
-    memcpy(ids, s->ids, lead * sizeof *ids);
-    memcpy(labels, s->labels, lead * sizeof *labels);
-    memcpy(ids + lead, s->ids + begin, body * sizeof *ids);
-    memcpy(labels + lead, s->labels + begin, body * sizeof *labels);
+    for (int64_t i = 0; i < p->tokens; i++) {
+        ids[i] = s->ids[sample_cut_at(&cut, i)], labels[i] = sample_cut_label(&cut, s->labels, i);
+    }
     return GRAFT_OK;
 }
 
@@ -107,7 +120,7 @@ static int add_row(text_source *t, const text_set *set, int64_t row, sequence_li
     int32_t *const documents = segments > 1 ? arena_new(&out->memory, (size_t)tokens, sizeof *documents) : NULL;
     for (int64_t i = 0, at = 0; i < segments; i++) {
         const sample_place *const p = row_place(set, row, i);
-        if (put_place(t, set->file, p, ids + at, labels + at, err)) return err->code;
+        if (put_place(t, t->files[p->file].source, p, ids + at, labels + at, err)) return err->code;
         for (int64_t k = 0; documents && k < p->tokens; k++)
             documents[at + k] = (int32_t)i;
         at += p->tokens;
@@ -116,32 +129,16 @@ static int add_row(text_source *t, const text_set *set, int64_t row, sequence_li
     return GRAFT_OK;
 }
 
-/* ---- order ---- */
-
-static void permute(int64_t *order, int64_t count, uint64_t seed, uint64_t stream) {
-    for (int64_t i = 0; i < count; i++)
-        order[i] = i;
-    for (int64_t i = count - 1; i > 0; i--) { /* Fisher and Yates */
-        const int64_t j = (int64_t)(philox_bits(seed, stream, (uint64_t)i) % (uint64_t)(i + 1)), kept = order[i];
-        order[i] = order[j], order[j] = kept;
-    }
-}
-
-static void order_epoch(text_source *t, int64_t epoch) {
-    if (t->epoch == epoch || !t->recipe->data.shuffle) return;
-    permute(t->order, t->train.rows, philox_bits((uint64_t)t->recipe->train.seed, stream_order, (uint64_t)epoch), 0);
-    t->epoch = epoch;
-}
-
 /* ---- the interface ---- */
 
 static int fetch(data_source *s, int64_t step, sequence_list *out, graft_error *err) {
     text_source *const t = (text_source *)s;
     if (step < 0) return fail(err, GRAFT_FAILED, "there is no step %lld", (long long)step + 1);
-    const int64_t first = step % s->steps_per_epoch * t->step_rows;
-    order_epoch(t, step / s->steps_per_epoch);
-    for (int64_t row = first; row < first + t->step_rows && row < t->train.rows && !err->code; row++)
-        add_row(t, &t->train, t->recipe->data.shuffle ? t->order[row] : row, out, err);
+    const int64_t first = step % s->steps_per_epoch * t->step_rows, epoch = step / s->steps_per_epoch;
+    if (t->epoch != epoch) order_make(&t->order_rules, epoch, t->order);
+    t->epoch = epoch;
+    for (int64_t row = first; row < first + t->step_rows && row < t->epoch_rows && !err->code; row++)
+        add_row(t, &t->train, t->order[row], out, err);
     return err->code;
 }
 
@@ -157,12 +154,12 @@ static int fetch_eval(data_source *s, int64_t first, int64_t count, sequence_lis
 
 static int digest(data_source *s, char hex[65], graft_error *err) {
     const text_source *const t = (const text_source *)s;
-    const source *const files[] = {t->train.file, t->eval.file};
     sha256 sum;
     sha256_begin(&sum);
-    for (int i = 0; i < 2; i++) {
-        if (files[i] && source_digest(files[i], hex, err)) return err->code;
-        sha256_add(&sum, files[i] ? hex : "-", files[i] ? 64 : 1);
+    for (int32_t f = 0; f < t->count; f++) {
+        if (source_digest(t->files[f].source, hex, err)) return err->code;
+        sha256_add(&sum, hex, 64);
+        if (f + 1 == t->train_files) sha256_add(&sum, "-", 1);
     }
     if (sha256_file(t->tokenizer_path, hex, err)) return err->code;
     sha256_add(&sum, hex, 64);
@@ -176,8 +173,11 @@ static int digest(data_source *s, char hex[65], graft_error *err) {
 
 static void close_source(data_source *s) {
     text_source *const t = (text_source *)s;
-    if (t->eval.file != t->train.file) source_close(t->eval.file);
-    source_close(t->train.file);
+    for (int32_t f = 0; f < t->count; f++) {
+        source_close(t->files[f].source);
+        field_report_free(&t->files[f].fields);
+    }
+    free(t->files);
     text_set *const sets[] = {&t->train, &t->eval};
     for (int i = 0; i < 2; i++) {
         sample_list_free(&sets[i]->places);
@@ -189,6 +189,8 @@ static void close_source(data_source *s) {
     tokenizer_free(t->words);
     record_free(&t->record);
     sample_free(&t->sample);
+    free(t->first);
+    free(t->lengths);
     free(t->order);
     free(t->tokenizer_path);
     free(t);
@@ -198,10 +200,24 @@ static void close_source(data_source *s) {
 
 _Static_assert((int)SAMPLE_CUT_RIGHT == RECIPE_TRUNCATE_RIGHT && (int)SAMPLE_CUT_LEFT == RECIPE_TRUNCATE_LEFT &&
                    (int)SAMPLE_DROP == RECIPE_TRUNCATE_DROP && (int)SAMPLE_SPLIT == RECIPE_TRUNCATE_SPLIT &&
+                   (int)SAMPLE_CUT_MIDDLE == RECIPE_TRUNCATE_MIDDLE &&
                    (int)TRAIN_ASSISTANT == RECIPE_TRAIN_ON_ASSISTANT &&
                    (int)TRAIN_COMPLETION == RECIPE_TRAIN_ON_COMPLETION && (int)TRAIN_LAST == RECIPE_TRAIN_ON_LAST &&
                    (int)TRAIN_ALL == RECIPE_TRAIN_ON_ALL && (int)SAMPLE_NO_LABEL == LABEL_NONE,
                "the same words in both rooms");
+
+/* Fixes the day that the template is told for the whole run, so that it does not change at midnight; a run that is resumed
+ * compares it. */
+static void fix_date(text_source *t) {
+    const char *const epoch = getenv("SOURCE_DATE_EPOCH");
+    time_t now = epoch && *epoch ? (time_t)strtoll(epoch, NULL, 10) : time(NULL);
+    struct tm day;
+    if (t->recipe->data.day) now = (time_t)t->recipe->data.day;
+    localtime_r(&now, &day);
+    day.tm_hour = day.tm_min = day.tm_sec = 0, day.tm_isdst = -1;
+    chat_fix_date(t->chat, mktime(&day));
+    strftime(t->source.date, sizeof t->source.date, "%Y-%m-%d", &day);
+}
 
 /* The chat template, and the id for what the vocabulary lacks. A folder without a template is fine until a conversation comes. */
 static int open_chat(text_source *t, const char *folder, graft_error *err) {
@@ -218,6 +234,7 @@ static int open_chat(text_source *t, const char *folder, graft_error *err) {
     }
     json_decref(tokens);
     t->rules.chat = t->chat, t->rules.no_chat = t->no_chat;
+    if (t->chat && chat_asks_date(t->chat)) fix_date(t);
     return err->code;
 }
 
@@ -237,63 +254,81 @@ static int open_tokenizer(text_source *t, const char *folder, graft_error *err) 
     return sample_encoder_new(&t->rules, &t->encoder, err);
 }
 
-/* Marks the records that are validated on. */
-static int draw_split(const text_source *t, uint8_t *which, graft_error *err) {
-    const int64_t records = source_count(t->train.file);
+/* Marks the records of a file that are validated on. */
+static int draw_split(const text_source *t, int32_t file, uint8_t *which, graft_error *err) {
+    const int64_t records = source_count(t->files[file].source);
     if (records < 2)
         return fail(err, GRAFT_USAGE, "[data] eval_split needs two records at least, and %s has %lld",
-                    t->recipe->data.path, (long long)records);
+                    source_path(t->files[file].source), (long long)records);
     int64_t wanted = llround(t->recipe->data.eval_split * (double)records);
     wanted = wanted < 1 ? 1 : wanted > records - 1 ? records - 1 : wanted;
     int64_t *const order = mem_new((size_t)records, sizeof *order);
-    permute(order, records, (uint64_t)t->recipe->train.seed, stream_split);
+    order_permute(order, records, (uint64_t)t->recipe->train.seed, stream_split + (uint64_t)file);
     for (int64_t i = 0; i < wanted; i++)
         which[order[i]] = 1;
     free(order);
     return GRAFT_OK;
 }
 
-/* Encodes the records of a file into lists[which[i]], and tells what is left out. */
-static int collect(text_source *t, source *file, const uint8_t *which, sample_list *lists, sample_counts *counts,
+/* Opens file number `file` and encodes its records into lists[0], those that are validated on into lists[1]. Tells what is left
+ * out. */
+static int collect(text_source *t, int32_t file, const char *path, int split, sample_list *lists, sample_hashes *hashes,
                    graft_error *err) {
+    const recipe_data *const d = &t->recipe->data;
+    data_text_file *const f = &t->files[file];
     strbuf report = {0};
-    if (collect_samples(file, t->encoder, &t->rules, which, lists, counts, err)) return err->code;
-    sample_counts_report(counts, source_path(file), t->rules.max_length, &report);
-    if (lists[0].count == 0 || (which && t->recipe->data.eval_split > 0 && lists[1].count == 0))
-        fail(err, GRAFT_USAGE, "no record is left to %s; %s",
-             lists[0].count == 0 && file == t->train.file ? "train on" : "validate on",
-             report.text ? report.text : source_path(file));
-    else if (report.text)
+    if (source_open(&d->use.component->loader, d->use.config, path, &f->source, err)) return err->code;
+    uint8_t *const which = split ? mem_new((size_t)source_count(f->source), 1) : NULL;
+    source_report_fields(f->source, &f->fields);
+    if (!split || draw_split(t, file, which, err) == GRAFT_OK)
+        collect_samples(f->source, file, t->encoder, &t->rules, which, lists, &f->counts, hashes, err);
+    source_report_fields(f->source, NULL);
+    free(which);
+    if (err->code) return err->code;
+    sample_counts_report(&f->counts, path, t->rules.max_length, &report);
+    if (report.text && f->counts.used > 0)
         log_warn("%s", report.text);
+    else if (f->counts.used == 0)
+        fail(err, GRAFT_USAGE, "no record is left to %s; %s", file < t->train_files ? "train on" : "validate on",
+             report.text ? report.text : path);
     strbuf_free(&report);
     return err->code;
 }
 
-static int open_training(text_source *t, graft_error *err) {
+/* All files. Duplicates are counted over all of a set. */
+static int open_files(text_source *t, graft_error *err) {
     const recipe_data *const d = &t->recipe->data;
-    sample_list lists[2] = {0};
-    if (source_open(&d->use.component->loader, d->use.config, d->path, &t->train.file, err)) return err->code;
     const int split = d->eval_split > 0;
-    uint8_t *const which = mem_new((size_t)source_count(t->train.file), 1);
-    if (!split || draw_split(t, which, err) == GRAFT_OK) collect(t, t->train.file, which, lists, &t->train_counts, err);
-    free(which);
-    t->train.places = lists[0], t->eval.places = lists[1];
-    if (split) t->eval.file = t->train.file;
-    return err->code;
-}
-
-static int open_validation(text_source *t, graft_error *err) {
-    const recipe_data *const d = &t->recipe->data;
-    if (!*d->eval_path) return GRAFT_OK;
-    if (source_open(&d->use.component->loader, d->use.config, d->eval_path, &t->eval.file, err)) return err->code;
-    return collect(t, t->eval.file, NULL, &t->eval.places, &t->eval_counts, err);
+    sample_hashes hashes = {0};
+    if (d->path_count + d->eval_path_count > SAMPLE_FILES)
+        return fail(err, GRAFT_USAGE, "[data] path and eval_path have more than %d files", SAMPLE_FILES);
+    t->train_files = d->path_count;
+    t->files = mem_new((size_t)(d->path_count + d->eval_path_count), sizeof *t->files);
+    for (int32_t i = 0; i < d->path_count + d->eval_path_count && !err->code; i++) {
+        const int trains = i < t->train_files;
+        sample_list lists[2] = {trains ? t->train.places : t->eval.places, t->eval.places};
+        t->count++;
+        collect(t, i, trains ? d->paths[i] : d->eval_paths[i - t->train_files], trains && split, lists, &hashes, err);
+        *(trains ? &t->train.places : &t->eval.places) = lists[0];
+        if (trains) t->eval.places = lists[1];
+        sample_counts *const all = trains ? &t->train_counts : &t->eval_counts;
+        sample_counts_add(all, &t->files[i].counts);
+        if (i + 1 != t->train_files && i + 1 != d->path_count + d->eval_path_count) continue;
+        all->duplicates = sample_hashes_equal(&hashes);
+        hashes.count = 0;
+    }
+    sample_hashes_free(&hashes);
+    if (err->code) return err->code;
+    if (t->train.places.count == 0) return fail(err, GRAFT_USAGE, "no record is left to train on");
+    if (split && t->eval.places.count == 0) return fail(err, GRAFT_USAGE, "no record is left to validate on");
+    return GRAFT_OK;
 }
 
 /* The tokens of the step with the longest rows that there could be. */
-static int64_t most_tokens(const text_set *set, int64_t longest, int64_t rows) {
+static int64_t most_tokens(const text_source *t, int64_t longest, int64_t rows) {
     int64_t *const of_length = mem_new((size_t)longest + 1, sizeof *of_length), tokens = 0;
-    for (int64_t i = 0; i < set->rows; i++)
-        of_length[row_tokens(set, i)]++;
+    for (int64_t i = 0; i < t->train.rows; i++)
+        of_length[t->lengths[i]]++;
     for (int64_t length = longest; length > 0 && rows > 0; length--) {
         const int64_t taken = of_length[length] < rows ? of_length[length] : rows;
         tokens += taken * length;
@@ -306,18 +341,34 @@ static int64_t most_tokens(const text_set *set, int64_t longest, int64_t rows) {
 static void plan_steps(text_source *t) {
     data_source *const s = &t->source;
     const recipe *const r = t->recipe;
-    pack(&t->train, &r->data);
+    t->first = mem_new((size_t)t->train_files + 1, sizeof *t->first);
+    make_rows(&t->train, &r->data, t->train_files, t->first);
     t->eval.rows = t->eval.places.count;
     t->step_rows = r->train.batch_size * r->train.accumulate;
+    t->lengths = mem_new((size_t)t->train.rows, sizeof *t->lengths);
+    for (int64_t i = 0; i < t->train.rows; i++) {
+        t->lengths[i] = (int32_t)row_tokens(&t->train, i);
+        if (t->lengths[i] > s->longest) s->longest = t->lengths[i];
+    }
+    t->order_rules = (order_rules){.rows = t->train.rows,
+                                   .files = t->train_files,
+                                   .first = t->first,
+                                   .weights = r->data.shares,
+                                   .lengths = r->data.group_by_length ? t->lengths : NULL,
+                                   .batch = r->train.batch_size,
+                                   .step = t->step_rows,
+                                   .shuffle = r->data.shuffle,
+                                   .seed = (uint64_t)r->train.seed};
     t->epoch = -1;
-    t->order = mem_new((size_t)t->train.rows, sizeof *t->order);
-    for (int64_t i = 0; i < t->train.rows; i++)
-        if (row_tokens(&t->train, i) > s->longest) s->longest = row_tokens(&t->train, i);
-    s->step_tokens = most_tokens(&t->train, s->longest, t->step_rows);
+    t->epoch_rows = order_rows(&t->order_rules);
+    t->order = mem_new((size_t)t->epoch_rows, sizeof *t->order);
+    /* with weights a row may come twice in a step */
+    s->step_tokens = r->data.shares ? s->longest * (t->step_rows < t->epoch_rows ? t->step_rows : t->epoch_rows)
+                                    : most_tokens(t, s->longest, t->step_rows);
     for (int64_t i = 0; i < t->eval.rows; i++)
         if (t->eval.places.at[i].tokens > s->longest) s->longest = t->eval.places.at[i].tokens;
     s->eval_count = t->eval.rows;
-    s->steps_per_epoch = (t->train.rows + t->step_rows - 1) / t->step_rows;
+    s->steps_per_epoch = (t->epoch_rows + t->step_rows - 1) / t->step_rows;
 }
 
 static void tell(const text_source *t) {
@@ -345,6 +396,11 @@ void data_text_look(const data_source *s, data_text_view *out) {
     const text_source *const t = (const text_source *)s;
     *out = (data_text_view){.train = t->train_counts,
                             .eval = t->eval_counts,
+                            .files = t->files,
+                            .train_files = t->train_files,
+                            .eval_files = t->count - t->train_files,
+                            .first_rows = t->first,
+                            .epoch_rows = t->epoch_rows,
                             .train_list = &t->train.places,
                             .eval_list = &t->eval.places,
                             .rows = t->train.rows,
@@ -359,11 +415,21 @@ void data_text_look(const data_source *s, data_text_view *out) {
 int data_text_sample(data_source *s, int64_t i, data_text_piece *out, graft_error *err) {
     text_source *const t = (text_source *)s;
     const sample_place *const p = &t->train.places.at[i];
-    *out = (data_text_piece){.whole = &t->sample, .record = p->record};
-    if (encode_record(t, t->train.file, p->record, err)) return err->code;
-    sample_piece(t->rules.truncation, t->sample.count, t->sample.lead, t->rules.max_length, p->piece, &out->begin,
-                 &out->end);
+    *out = (data_text_piece){.whole = &t->sample, .record = (int64_t)p->record, .file = (int32_t)p->file};
+    if (encode_record(t, t->files[p->file].source, out->record, err)) return err->code;
+    out->cut = sample_piece(t->rules.truncation, t->sample.count, t->sample.lead, t->rules.max_length, p->piece);
     return GRAFT_OK;
+}
+
+double data_text_padding(const data_source *s, int grouped) {
+    const text_source *const t = (const text_source *)s;
+    order_rules rules = t->order_rules;
+    int64_t *const order = mem_new((size_t)t->epoch_rows, sizeof *order);
+    rules.lengths = grouped ? t->lengths : NULL;
+    order_make(&rules, 0, order);
+    const double share = order_padding(order, t->epoch_rows, t->lengths, rules.batch);
+    free(order);
+    return share;
 }
 
 int data_text_open(const recipe *r, const char *model_folder, data_source **out, graft_error *err) {
@@ -372,10 +438,11 @@ int data_text_open(const recipe *r, const char *model_folder, data_source **out,
     text_source *const t = mem_new(1, sizeof *t);
     t->recipe = r;
     t->source = (data_source){.fetch = fetch, .fetch_eval = fetch_eval, .digest = digest, .close = close_source};
-    if (open_tokenizer(t, model_folder, err) || open_training(t, err) || open_validation(t, err)) {
+    if (open_tokenizer(t, model_folder, err) || open_files(t, err)) {
         close_source(&t->source);
         return err->code;
     }
+    if (t->train_counts.chats + t->eval_counts.chats == 0) t->source.date[0] = '\0'; /* nobody asked */
     plan_steps(t);
     tell(t);
     *out = &t->source;

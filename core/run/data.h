@@ -41,6 +41,7 @@ struct data_source {
     int64_t steps_limit; /* steps beyond this do not exist (fixed batches); 0: passes follow each other            */
     int64_t longest;     /* bound of the tokens of one sequence, training and validation                           */
     int64_t step_tokens; /* bound of the tokens of one step                                                        */
+    char date[16];       /* the day that the texts name, as in 2024-07-26; "": they depend on none                 */
     int64_t eval_count;  /* sequences of the validation set, 0: there is none                                      */
     /* The sequences of step 0, 1 ... of the run, all micro-batches together. `out` is {0}; freed by the caller in any case. */
     int (*fetch)(data_source *s, int64_t step, sequence_list *out, graft_error *err);

@@ -15,7 +15,7 @@ static void add_line(strbuf *b, const char *text) {
 }
 
 /* Finding f in words; NULL: all is well. Owned by the caller. */
-static char *find(int f, const data_text_view *v) {
+static char *find(int f, const recipe_data *d, const data_text_view *v) {
     const sample_counts *const c = &v->train;
     if (f == DOUBLED_BOS && c->doubled_bos)
         return mem_format(
@@ -26,6 +26,10 @@ static char *find(int f, const data_text_view *v) {
             "none of %lld conversations teaches a token that ends generation (%s): the template ends answers with "
             "another one, or max_length cuts all ends off",
             (long long)c->chats, tokenizer_token(v->words, v->ends->id[0], NULL));
+    if (f == NO_EOS && c->pairs && !c->ended_pairs && v->ends->count)
+        return mem_format("none of %lld completions teaches a token that ends generation (%s): %s", (long long)c->pairs,
+                          tokenizer_token(v->words, v->ends->id[0], NULL),
+                          d->append_eos ? "max_length cuts all ends off" : "append_eos = no writes none");
     return NULL;
 }
 
@@ -71,11 +75,14 @@ static strbuf remarks_of(const data_text_view *v) {
     add_count(&b, c->straddling, "records have a token across the end of their prompt, which is not learned");
     add_count(&b, c->fell_back,
               "conversations render their prompt otherwise alone; there the last answer's text is learned");
-    if (c->used > c->chats && c->ended < c->used - c->chats + c->ended_chats && v->ends->count)
-        add_count(&b, c->used - c->ended,
-                  "records do not teach where to stop: they have no end token, or it is cut off");
-    if (c->chats && c->ended_chats && c->ended_chats < c->chats)
-        add_count(&b, c->chats - c->ended_chats, "conversations do not teach where to stop");
+    if (v->ends->count) {
+        const int64_t texts = c->used - c->chats - c->pairs, ended_texts = c->ended - c->ended_chats - c->ended_pairs;
+        if (c->ended_chats) add_count(&b, c->chats - c->ended_chats, "conversations do not teach where to stop");
+        if (c->ended_pairs)
+            add_count(&b, c->pairs - c->ended_pairs, "completions do not teach where to stop: their end is cut off");
+        add_count(&b, texts - ended_texts,
+                  "texts do not teach where to stop: they have no end token, or it is cut off");
+    }
     if (c->chats) add_unknown_markers(v, &b);
     return b;
 }
@@ -104,7 +111,7 @@ int doctor_check(const recipe *r, const data_source *s, graft_error *err) {
     strbuf text = {0};
     data_text_look(s, &v);
     for (int f = 0; f < FINDINGS; f++) {
-        char *const what = find(f, &v);
+        char *const what = find(f, &r->data, &v);
         if (!allows(r->data.allow, finding_names[f], err) && what) {
             char *const line = mem_format("%s; `[data] allow = %s` trains all the same", what, finding_names[f]);
             add_line(&text, line);
@@ -128,7 +135,7 @@ static json_t *lengths_json(const sample_counts *c) {
     return list;
 }
 
-static json_t *counts_json(const sample_counts *c, const sample_list *l) {
+static void put_counts(json_t *o, const sample_counts *c) {
     const struct {
         const char *name;
         int64_t value;
@@ -136,9 +143,6 @@ static json_t *counts_json(const sample_counts *c, const sample_list *l) {
         {"records",        c->records    },
         {"used",           c->used       },
         {"conversations",  c->chats      },
-        {"sequences",      l->count      },
-        {"tokens",         l->tokens     },
-        {"supervised",     l->targets    },
         {"truncated",      c->shortened  },
         {"tokens_cut",     c->lost       },
         {"duplicates",     c->duplicates },
@@ -147,7 +151,6 @@ static json_t *counts_json(const sample_counts *c, const sample_list *l) {
         {"learn_end",      c->ended      },
         {"longest",        c->longest    },
     };
-    json_t *const o = json_object();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         json_object_set_new(o, rows[i].name, json_integer(rows[i].value));
     const json_int_t dropped = c->empty + c->too_long + c->untrained + c->cut_off + c->bad;
@@ -155,8 +158,51 @@ static json_t *counts_json(const sample_counts *c, const sample_list *l) {
                         json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "all", dropped, "empty", (json_int_t)c->empty,
                                   "too_long", (json_int_t)c->too_long, "no_target", (json_int_t)c->untrained,
                                   "target_cut_off", (json_int_t)c->cut_off, "damaged", (json_int_t)c->bad));
+    if (c->bad) json_object_set_new(o, "first_damaged", json_string(c->first_bad));
+}
+
+/* Of a whole set. */
+static json_t *counts_json(const sample_counts *c, const sample_list *l) {
+    json_t *const o = json_pack("{s:I, s:I, s:I}", "sequences", (json_int_t)l->count, "tokens", (json_int_t)l->tokens,
+                                "supervised", (json_int_t)l->targets);
+    put_counts(o, c);
     json_object_set_new(o, "lengths", lengths_json(c));
     return o;
+}
+
+/* The names of fields that are used (or that are not, where `used` is 0). */
+static json_t *names_json(const field_report *f, uint64_t fields) {
+    json_t *const list = json_array();
+    for (int32_t i = 0; i < f->count; i++)
+        if (fields >> i & 1) json_array_append_new(list, json_string(f->names[i]));
+    return list;
+}
+
+static uint64_t ignored_fields(const field_report *f) {
+    uint64_t fields = 0;
+    for (int32_t i = 0; i < f->count; i++)
+        if (!f->used[i]) fields |= 1ull << i;
+    return fields;
+}
+
+static json_t *files_json(const data_text_view *v) {
+    json_t *const list = json_array();
+    for (int32_t i = 0; i < v->train_files + v->eval_files; i++) {
+        const data_text_file *const f = &v->files[i];
+        json_t *const kinds = json_array();
+        for (int32_t k = 0; k < f->fields.kind_count; k++)
+            json_array_append_new(kinds,
+                                  json_pack("{s:s, s:o, s:I}", "kind", field_kind_name(&f->fields, &f->fields.kinds[k]),
+                                            "fields", names_json(&f->fields, f->fields.kinds[k].fields), "records",
+                                            (json_int_t)f->fields.kinds[k].records));
+        json_t *const o = json_pack("{s:s, s:s, s:s, s:b, s:o, s:o}", "path", source_path(f->source), "for",
+                                    i < v->train_files ? "training" : "validation", "format", source_format(f->source),
+                                    "gzip", source_is_packed(f->source), "kinds", kinds, "ignored",
+                                    names_json(&f->fields, ignored_fields(&f->fields)));
+        put_counts(o, &f->counts);
+        json_array_append_new(list, o);
+    }
+    return list;
 }
 
 static json_t *lines_json(const char *text) {
@@ -169,28 +215,20 @@ static json_t *lines_json(const char *text) {
     return list;
 }
 
-/* Token i of a piece: those of the lead, then begin .. end - 1. */
-static int64_t piece_count(const data_text_piece *p) {
-    return p->whole->lead + p->end - p->begin;
-}
-
-static int64_t piece_at(const data_text_piece *p, int64_t i) {
-    return i < p->whole->lead ? i : p->begin + i - p->whole->lead;
-}
-
-static json_t *sample_json(const data_text_piece *p) {
+static json_t *sample_json(const data_text_piece *p, const data_text_view *v) {
     const text_sample *const s = p->whole;
     json_t *const ids = json_array(), *const labels = json_array();
-    const int64_t count = piece_count(p);
+    const int64_t count = sample_cut_tokens(&p->cut);
     char *const mask = mem_new((size_t)count + 1, 1);
     for (int64_t i = 0; i < count; i++) {
-        const int64_t k = piece_at(p, i);
-        json_array_append_new(ids, json_integer(s->ids[k]));
-        json_array_append_new(labels, json_integer(s->labels[k]));
-        mask[i] = s->labels[k] == SAMPLE_NO_LABEL ? '0' : '1';
+        const int32_t label = sample_cut_label(&p->cut, s->labels, i);
+        json_array_append_new(ids, json_integer(s->ids[sample_cut_at(&p->cut, i)]));
+        json_array_append_new(labels, json_integer(label));
+        mask[i] = label == SAMPLE_NO_LABEL ? '0' : '1';
     }
-    json_t *const o = json_pack("{s:I, s:I, s:o, s:o, s:s}", "record", (json_int_t)p->record + 1, "whole_length",
-                                (json_int_t)s->count, "ids", ids, "labels", labels, "mask", mask);
+    json_t *const o = json_pack("{s:s, s:I, s:I, s:o, s:o, s:s}", "file", source_path(v->files[p->file].source),
+                                "record", (json_int_t)p->record + 1, "whole_length", (json_int_t)s->count, "ids", ids,
+                                "labels", labels, "mask", mask);
     json_object_set_new(o, "text", json_stringn(s->text ? s->text : "", (size_t)s->length));
     free(mask);
     return o;
@@ -205,11 +243,16 @@ int doctor_json(const recipe *r, data_source *s, int64_t show, json_t **out, gra
     json_t *const samples = json_array();
     for (int64_t i = 0; i < show && i < v.train_list->count && !err->code; i++) {
         data_text_piece p;
-        if (data_text_sample(s, i, &p, err) == GRAFT_OK) json_array_append_new(samples, sample_json(&p));
+        if (data_text_sample(s, i, &p, err) == GRAFT_OK) json_array_append_new(samples, sample_json(&p, &v));
     }
     *out =
         json_pack("{s:o, s:I, s:o, s:o, s:o}", "train", counts_json(&v.train, v.train_list), "rows", (json_int_t)v.rows,
                   "refused", lines_json(refusal.text), "remarks", lines_json(remarks.text), "samples", samples);
+    json_object_set_new(*out, "files", files_json(&v));
+    if (!r->data.packing)
+        json_object_set_new(
+            *out, "padding",
+            json_pack("{s:f, s:f}", "shuffled", data_text_padding(s, 0), "grouped", data_text_padding(s, 1)));
     json_object_set_new(*out, "template", v.chat_origin ? json_string(v.chat_origin) : json_null());
     if (v.eval.records)
         json_object_set_new(*out, "eval", counts_json(&v.eval, v.eval_list));
@@ -255,24 +298,24 @@ static void change_state(int *now, int next, int color, FILE *to) {
     *now = next;
 }
 
-static void print_sample(const data_text_piece *p, const tokenizer *words, int color, FILE *to) {
+static void print_sample(const data_text_piece *p, const data_text_view *v, int color, FILE *to) {
     const text_sample *const s = p->whole;
+    const int64_t count = sample_cut_tokens(&p->cut);
     int64_t at = 0, learned = 0;
     int state = STATE_NONE;
-    for (int64_t i = 0; i < piece_count(p); i++)
-        learned += s->labels[piece_at(p, i)] != SAMPLE_NO_LABEL;
-    fprintf(to, "\nrecord %lld: %lld tokens, %lld learned\n", (long long)p->record + 1, (long long)piece_count(p),
+    for (int64_t i = 0; i < count; i++)
+        learned += sample_cut_label(&p->cut, s->labels, i) != SAMPLE_NO_LABEL;
+    fputs("\n", to);
+    if (v->train_files > 1) fprintf(to, "%s, ", source_path(v->files[p->file].source));
+    fprintf(to, "record %lld: %lld tokens, %lld learned\n", (long long)p->record + 1, (long long)count,
             (long long)learned);
     for (int64_t i = 0; i < s->count; i++) {
-        const int kept = i < s->lead || (i >= p->begin && i < p->end);
-        change_state(&state,
-                     !kept                             ? STATE_CUT
-                     : s->labels[i] == SAMPLE_NO_LABEL ? STATE_SEEN
-                                                       : STATE_LEARNED,
-                     color, to);
+        const int kept = i < p->cut.front || (i >= p->cut.begin && i < p->cut.end);
+        const int learns = s->labels[i] != SAMPLE_NO_LABEL && !(p->cut.gap && i == p->cut.begin);
+        change_state(&state, !kept ? STATE_CUT : learns ? STATE_LEARNED : STATE_SEEN, color, to);
         if (s->end[i] == 0) {
             int64_t length = 0;
-            const char *const token = tokenizer_token(words, s->ids[i], &length);
+            const char *const token = tokenizer_token(v->words, s->ids[i], &length);
             put_text(token ? token : "?", token ? length : 1, to);
         } else if (s->end[i] > at) {
             put_text(s->text + at, s->end[i] - at, to);
@@ -299,6 +342,34 @@ static void print_counts(const char *name, const sample_counts *c, const sample_
                 (long long)c->cut_off, (long long)c->bad);
 }
 
+static void print_names(const char *before, const field_report *f, uint64_t fields, FILE *to) {
+    const char *sep = before;
+    for (int32_t i = 0; i < f->count; i++)
+        if (fields >> i & 1) fprintf(to, "%s%s", sep, f->names[i]), sep = ", ";
+}
+
+/* What a file is, and what of it is read. */
+static void print_file(const data_text_view *v, int32_t i, const recipe_data *d, FILE *to) {
+    const data_text_file *const f = &v->files[i];
+    fprintf(to, "%s: %s%s, %lld records", source_path(f->source), source_format(f->source),
+            source_is_packed(f->source) ? ", gzip" : "", (long long)f->counts.records);
+    if (v->train_files > 1 && i < v->train_files) fprintf(to, ", %lld used", (long long)f->counts.used);
+    if (d->shares && i < v->train_files) fprintf(to, ", weight %g", d->shares[i]);
+    fputs("\n", to);
+    for (int32_t k = 0; k < f->fields.kind_count; k++) {
+        const field_kind *const kind = &f->fields.kinds[k];
+        fprintf(to, "  %lld %s", (long long)kind->records, field_kind_name(&f->fields, kind));
+        print_names(" from ", &f->fields, kind->fields, to);
+        fputs("\n", to);
+    }
+    if (f->fields.other_kinds) fprintf(to, "  %lld of other kinds\n", (long long)f->fields.other_kinds);
+    if (ignored_fields(&f->fields)) {
+        print_names("  not read: ", &f->fields, ignored_fields(&f->fields), to);
+        fprintf(to, "%s\n", f->fields.unnamed ? " and more" : "");
+    }
+    if (f->counts.bad) fprintf(to, "  %lld damaged, the first: %s\n", (long long)f->counts.bad, f->counts.first_bad);
+}
+
 static void print_lengths(const sample_counts *c, FILE *to) {
     int64_t most = 1;
     for (int i = 0; i < SAMPLE_LENGTHS; i++)
@@ -318,10 +389,15 @@ int doctor_print(const recipe *r, data_source *s, int64_t show, int color, FILE 
     strbuf remarks = remarks_of(&v);
     if (v.train.chats)
         fprintf(to, "chat template: %s%s\n", v.chat_origin, v.by_tags ? ", which marks what is learned" : "");
+    for (int32_t i = 0; i < v.train_files + v.eval_files; i++)
+        print_file(&v, i, &r->data, to);
     print_counts("training", &v.train, v.train_list, to);
     print_lengths(&v.train, to);
     if (r->data.packing)
         fprintf(to, "  packed into %lld rows of at most %lld tokens\n", (long long)v.rows, (long long)v.row_tokens);
+    else
+        fprintf(to, "  padded batches of %lld would be padding by %.1f %%, with group_by_length by %.1f %%\n",
+                (long long)r->train.batch_size, 100 * data_text_padding(s, 0), 100 * data_text_padding(s, 1));
     if (v.eval.records)
         print_counts("validation", &v.eval, v.eval_list, to);
     else if (v.eval_list->count)
@@ -330,7 +406,7 @@ int doctor_print(const recipe *r, data_source *s, int64_t show, int color, FILE 
     if (remarks.text) fprintf(to, "remarks:\n%s\n", remarks.text);
     for (int64_t i = 0; i < show && i < v.train_list->count && !err->code; i++) {
         data_text_piece p;
-        if (data_text_sample(s, i, &p, err) == GRAFT_OK) print_sample(&p, v.words, color, to);
+        if (data_text_sample(s, i, &p, err) == GRAFT_OK) print_sample(&p, &v, color, to);
     }
     if (refusal.code) fprintf(to, "\ngraft train would refuse this: %s\n", refusal.text);
     strbuf_free(&remarks);

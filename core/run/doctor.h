@@ -2,7 +2,9 @@
  *
  * Refused before a run, unless [data] allow names it:
  *   doubled_bos   conversations that begin with two BOS tokens
- *   no_eos        conversations of which none teaches a token at which generation stops
+ *   no_eos        conversations, or completions of prompts, of which none teaches a token at which generation stops: the
+ *                 template or `append_eos = no` writes none, or max_length cuts all of them off. Texts without a prompt
+ *                 may go without, as in pretraining; a remark counts them. Models that name no end token are warned about
  * A file without anything to learn is refused when it is opened (run/data-text.h). */
 #ifndef GRAFT_RUN_DOCTOR_H
 #define GRAFT_RUN_DOCTOR_H

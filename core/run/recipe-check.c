@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { LAYER_MAX = 65535, LIST_MAX = 65536 };
 
@@ -111,6 +112,38 @@ static void check_adapter(checking *c, recipe_adapter *a) {
     read_layers(c, a);
 }
 
+static void check_data(checking *c, recipe_data *d) {
+    const char **texts = NULL;
+    c->section = ini_find(&c->r->file, "data"), c->key = "eval_split";
+    if (*d->eval_path && d->eval_split > 0) say(c, "stands beside eval_path; give one of them");
+    c->key = "group_by_length";
+    if (d->group_by_length && (d->packing || !d->shuffle))
+        say(c, d->packing ? "stands beside packing, which leaves no padding; give one of them"
+                          : "needs shuffle = yes: it is a way of shuffling");
+    struct tm day = {.tm_isdst = -1};
+    c->key = "date";
+    if (*d->date) {
+        const char *const end = strptime(d->date, "%Y-%m-%d", &day);
+        d->day = end && !*end ? (int64_t)mktime(&day) : 0;
+        if (d->day <= 0) say(c, "is no day after 1970; write it as in 2024-07-26");
+    }
+    d->path_count = split(c, "path", d->path, &d->paths);
+    d->eval_path_count = split(c, "eval_path", d->eval_path, &d->eval_paths);
+    const int32_t count = split(c, "weights", d->weights, &texts);
+    if (count == 0) return;
+    double *const shares = arena_new(&c->r->memory, (size_t)count, sizeof *shares);
+    int good = count == d->path_count;
+    for (int32_t i = 0; i < count && good; i++) {
+        char *end = NULL;
+        if (strspn(texts[i], "0123456789.eE+-") == strlen(texts[i])) shares[i] = strtod(texts[i], &end);
+        good = end && !*end && isfinite(shares[i]) && shares[i] > 0;
+    }
+    if (good)
+        d->shares = shares;
+    else
+        say(c, "has one number above 0 for each file of path, as in 3, 1");
+}
+
 void recipe_check(recipe *r, problems *p) {
     checking c = {.r = r, .problems = p};
     for (int32_t i = 0; i < r->adapter_count; i++) {
@@ -130,8 +163,7 @@ void recipe_check(recipe *r, problems *p) {
     c.section = ini_find(&r->file, "schedule"), c.key = "warmup_ratio";
     if (r->schedule.warmup_steps > 0 && r->schedule.warmup_ratio > 0)
         say(&c, "stands beside warmup_steps; give one of them");
-    c.section = ini_find(&r->file, "data"), c.key = "eval_split";
-    if (*r->data.eval_path && r->data.eval_split > 0) say(&c, "stands beside eval_path; give one of them");
+    check_data(&c, &r->data);
     c.section = ini_find(&r->file, "train"), c.key = "epochs";
     if (r->train.epochs == 0 && r->train.steps == 0) say(&c, "is 0 and so is steps: nothing would be trained");
 }

@@ -113,18 +113,36 @@ void recipe_explain(const recipe *r, int as_json, FILE *to) {
 
 /* ---- the resolved file ---- */
 
+/* Adds a path, or a list of them, from the root on. */
+static void put_absolute(const char *text, int is_list, strbuf *out) {
+    for (const char *sep = ""; *text; sep = ", ") {
+        text += is_list ? strspn(text, " \t") : 0;
+        size_t length = is_list ? strcspn(text, ",") : strlen(text);
+        const char *const next = text + length + (text[length] == ',');
+        while (is_list && length > 0 && strchr(" \t", text[length - 1]))
+            length--;
+        char *const path = mem_format("%.*s", (int)length, text), *const absolute = path_absolute(path);
+        strbuf_printf(out, "%s%s", sep, absolute);
+        free(absolute);
+        free(path);
+        text = next;
+    }
+}
+
 /* The value with its path made absolute; a plugin given as a path becomes the file that was opened. */
 static void put_resolved(const recipe_section *s, const graft_option *row, const void *from, strbuf *out) {
     strbuf text = {0};
     option_format(row, from, &text);
     const int is_plugin = s->use && s->use->component && from == s->core.into &&
                           (strcmp(row->key, "plugin") == 0 || strcmp(row->key, "loader") == 0);
-    const char *path = NULL;
-    if (row->type == GRAFT_PATH && text.length > 0) path = text.text;
-    if (is_plugin && strchr(text.text, '/')) path = s->use->component->file;
-    char *const absolute = path ? path_absolute(path) : NULL;
-    strbuf_puts(out, absolute ? absolute : text.text ? text.text : "");
-    free(absolute);
+    const int is_list =
+        from == s->core.into && strcmp(s->title, "data") == 0; /* the section whose paths may be several */
+    if (is_plugin && strchr(text.text, '/'))
+        put_absolute(s->use->component->file, 0, out);
+    else if (row->type == GRAFT_PATH && text.length > 0)
+        put_absolute(text.text, is_list, out);
+    else
+        strbuf_puts(out, text.text ? text.text : "");
     strbuf_free(&text);
 }
 

@@ -11,7 +11,13 @@
 /* Places of the words in the CHOICE keys below. */
 enum { RECIPE_PRECISION_AUTO, RECIPE_PRECISION_F32, RECIPE_PRECISION_BF16 };
 enum { RECIPE_DEVICE_AUTO, RECIPE_DEVICE_CPU, RECIPE_DEVICE_CUDA, RECIPE_DEVICE_FAKE };
-enum { RECIPE_TRUNCATE_RIGHT, RECIPE_TRUNCATE_LEFT, RECIPE_TRUNCATE_DROP, RECIPE_TRUNCATE_SPLIT };
+enum {
+    RECIPE_TRUNCATE_RIGHT,
+    RECIPE_TRUNCATE_LEFT,
+    RECIPE_TRUNCATE_DROP,
+    RECIPE_TRUNCATE_SPLIT,
+    RECIPE_TRUNCATE_MIDDLE
+};
 enum { RECIPE_TRAIN_ON_ASSISTANT, RECIPE_TRAIN_ON_COMPLETION, RECIPE_TRAIN_ON_LAST, RECIPE_TRAIN_ON_ALL };
 enum { RECIPE_ERROR_STOP, RECIPE_ERROR_SKIP };
 enum { RECIPE_BIAS_NONE, RECIPE_BIAS_ALL, RECIPE_BIAS_LORA_ONLY };
@@ -30,14 +36,20 @@ typedef struct {
 } recipe_model;
 
 typedef struct {
-    const char *loader, *path, *eval_path;
+    const char *loader, *path, *eval_path, *weights;
     double eval_split;        /* share of the records, 0: none */
     int64_t max_length;       /* tokens                        */
     int32_t packing, shuffle; /* 0 | 1                         */
     int32_t truncation;       /* RECIPE_TRUNCATE_...           */
     int32_t append_eos;       /* 0 | 1                         */
-    const char *chat_template, *allow;
+    const char *chat_template, *date, *allow;
+    int64_t day;                /* `date` as seconds since 1970, 0: not given */
     int32_t train_on, on_error; /* RECIPE_TRAIN_ON_..., RECIPE_ERROR_... */
+    int32_t group_by_length;    /* 0 | 1                                 */
+    /* the texts above as lists */
+    const char **paths, **eval_paths;
+    double *shares; /* (path_count) the weights; NULL: none are given */
+    int32_t path_count, eval_path_count;
     recipe_use use;
 } recipe_data;
 

@@ -110,6 +110,7 @@ int settings_make(const recipe *r, const session *s, data_source *d, int64_t sli
         settings_fingerprint(r->quantizer.state, hex, err);
         json_object_set_new(*out, "quantizer.state", json_string(hex));
     }
+    if (d->date[0]) json_object_set_new(*out, "data.date", json_string(d->date));
     if (!err->code && d->digest(d, hex, err) == GRAFT_OK) json_object_set_new(*out, "data.content", json_string(hex));
     if (!err->code) return GRAFT_OK;
     json_decref(*out);

@@ -12,6 +12,7 @@ struct chat {
     json_t *tokens;                  /* {"bos_token": ...} */
     char *origin;
     strbuf header, source;
+    time_t now; /* 0: not fixed */
 };
 
 /* ---- built-in formats ---- */
@@ -221,6 +222,14 @@ static time_t fixed_clock(void) {
     return epoch && *epoch ? (time_t)strtoll(epoch, NULL, 10) : 0;
 }
 
+void chat_fix_date(chat *c, time_t now) {
+    c->now = now;
+}
+
+int chat_asks_date(const chat *c) {
+    return strstr(c->source.text, "strftime_now") != NULL;
+}
+
 int chat_render(const chat *c, const json_t *conversation, int generation_prompt, time_t now, template_rendering *out,
                 graft_error *err) {
     json_t *const context = json_copy(c->tokens);
@@ -230,7 +239,11 @@ int chat_render(const chat *c, const json_t *conversation, int generation_prompt
     if (!json_object_get(context, "documents")) json_object_set_new(context, "documents", json_null());
     const json_t *const tools = json_object_get(context, "tools");
     const int with_tools = c->tools && json_array_size(tools) > 0;
-    template_render(with_tools ? c->tools : c->standard, context, now ? now : fixed_clock(), out, err);
+    template_render(with_tools ? c->tools : c->standard, context,
+                    now      ? now
+                    : c->now ? c->now
+                             : fixed_clock(),
+                    out, err);
     json_decref(context);
     return err->code;
 }

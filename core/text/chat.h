@@ -24,7 +24,11 @@ const char *chat_bos(const chat *c);    /* the BOS token, NULL: none            
 const char *chat_header(const chat *c); /* what stands in front of an answer, "" when that cannot be told */
 int chat_marks_answers(const chat *c);  /* 1: the template has {% generation %} tags          */
 
-/* The text of `conversation` (text/conversation.h). now: as in template_render; 0 is $SOURCE_DATE_EPOCH, else the clock. */
+/* From now on a template that asks for the date is told this one; before, $SOURCE_DATE_EPOCH, else the clock. */
+void chat_fix_date(chat *c, time_t now);
+int chat_asks_date(const chat *c);
+
+/* The text of `conversation` (text/conversation.h). now: as in template_render; 0: what chat_fix_date says. */
 int chat_render(const chat *c, const json_t *conversation, int generation_prompt, time_t now, template_rendering *out,
                 graft_error *err);
 

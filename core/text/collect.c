@@ -2,23 +2,23 @@
 #include "text/collect.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void sample_list_free(sample_list *l) {
     free(l->at);
     *l = (sample_list){0};
 }
 
-/* Targets of the piece begin .. end: its first token has none in front of it, unless the lead is. */
-static int64_t piece_targets(const text_sample *s, int64_t begin, int64_t end) {
-    const int64_t from = s->lead > 0 ? begin - 1 : begin;
-    return sample_targets(s->labels + from, end - from);
-}
-
-/* Whether an end token is among what the piece learns. */
-static int piece_learns_end(const text_sample *s, const sample_rules *rules, int64_t begin, int64_t end) {
-    for (int64_t i = s->lead > 0 ? begin : begin + 1; i < end; i++)
-        if (s->labels[i] != SAMPLE_NO_LABEL && text_ends_has(&rules->ends, s->labels[i])) return 1;
-    return 0;
+/* Targets of a piece: its first token has none in front of it. *ends: whether an end token is among them. */
+static int64_t piece_targets(const text_sample *s, const sample_rules *rules, const sample_cut *cut, int *ends) {
+    int64_t targets = 0;
+    for (int64_t i = 1; i < sample_cut_tokens(cut); i++) {
+        const int32_t label = sample_cut_label(cut, s->labels, i);
+        if (label == SAMPLE_NO_LABEL) continue;
+        targets++;
+        *ends |= text_ends_has(&rules->ends, label);
+    }
+    return targets;
 }
 
 static void count_used(const text_sample *s, const sample_rules *rules, sample_counts *c) {
@@ -29,28 +29,29 @@ static void count_used(const text_sample *s, const sample_rules *rules, sample_c
     c->longest = s->count > c->longest ? s->count : c->longest;
     c->used++;
     c->chats += s->is_chat;
+    c->pairs += s->is_pair;
     c->fell_back += s->fell_back;
     c->doubled_bos += s->doubled_bos;
     for (int64_t i = 0; i < s->count; i++)
         c->unknown += s->ids[i] == rules->unknown;
 }
 
-static void add_sample(const text_sample *s, const sample_rules *rules, int64_t record, sample_list *list,
+static void add_sample(const text_sample *s, const sample_rules *rules, sample_place at, sample_list *list,
                        sample_counts *c) {
     const int64_t pieces = sample_pieces(rules->truncation, s->count, s->lead, rules->max_length);
-    int64_t kept = 0, begin, end;
+    int64_t kept = 0;
     int ended = 0;
     c->tokens += s->count;
     for (int64_t p = 0; p < pieces; p++) {
-        sample_piece(rules->truncation, s->count, s->lead, rules->max_length, p, &begin, &end);
-        const int64_t targets = piece_targets(s, begin, end);
+        const sample_cut cut = sample_piece(rules->truncation, s->count, s->lead, rules->max_length, p);
+        const int64_t targets = piece_targets(s, rules, &cut, &ended), tokens = sample_cut_tokens(&cut);
         if (targets == 0) continue;
         mem_reserve(list->at, list->count, list->capacity);
-        list->at[list->count++] = (sample_place){record, p, s->lead + end - begin};
-        list->tokens += s->lead + end - begin;
+        at.piece = (int32_t)p, at.tokens = (int32_t)tokens;
+        list->at[list->count++] = at;
+        list->tokens += tokens;
         list->targets += targets;
-        kept += end - begin;
-        ended = ended || piece_learns_end(s, rules, begin, end);
+        kept += tokens - s->lead;
     }
     if (kept > 0) {
         c->shortened += kept < s->count - s->lead;
@@ -59,6 +60,7 @@ static void add_sample(const text_sample *s, const sample_rules *rules, int64_t 
         count_used(s, rules, c);
         c->ended += ended;
         c->ended_chats += ended && s->is_chat;
+        c->ended_pairs += ended && s->is_pair;
     } else if (s->count <= s->lead) {
         c->empty++;
     } else if (sample_targets(s->labels, s->count) == 0) {
@@ -83,12 +85,17 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int64_t count_equal(uint64_t *hashes, int64_t count) {
+int64_t sample_hashes_equal(sample_hashes *h) {
     int64_t equal = 0;
-    if (count) qsort(hashes, (size_t)count, sizeof *hashes, by_value);
-    for (int64_t i = 1; i < count; i++)
-        equal += hashes[i] == hashes[i - 1];
+    if (h->count) qsort(h->at, (size_t)h->count, sizeof *h->at, by_value);
+    for (int64_t i = 1; i < h->count; i++)
+        equal += h->at[i] == h->at[i - 1];
     return equal;
+}
+
+void sample_hashes_free(sample_hashes *h) {
+    free(h->at);
+    *h = (sample_hashes){0};
 }
 
 static void skip_record(sample_counts *c, const graft_error *why) {
@@ -104,13 +111,12 @@ static int encode_record(source *from, sample_encoder *encoder, int64_t i, text_
     return err->code;
 }
 
-int collect_samples(source *from, sample_encoder *encoder, const sample_rules *rules, const uint8_t *which,
-                    sample_list *lists, sample_counts *counts, graft_error *err) {
+int collect_samples(source *from, int32_t file, sample_encoder *encoder, const sample_rules *rules,
+                    const uint8_t *which, sample_list *lists, sample_counts *counts, sample_hashes *hashes,
+                    graft_error *err) {
     text_record r = {0};
     text_sample s = {0};
     *counts = (sample_counts){.records = source_count(from)};
-    uint64_t *const hashes = mem_new((size_t)counts->records + 1, sizeof *hashes);
-    int64_t hashed = 0;
     for (int64_t i = 0; i < counts->records && !err->code; i++) {
         graft_error why = {0};
         if (encode_record(from, encoder, i, &r, &s, &why)) {
@@ -121,14 +127,25 @@ int collect_samples(source *from, sample_encoder *encoder, const sample_rules *r
             continue;
         }
         const int64_t used = counts->used;
-        add_sample(&s, rules, i, &lists[which ? which[i] : 0], counts);
-        if (counts->used > used) hashes[hashed++] = hash_sample(&s);
+        const sample_place at = {.record = (uint64_t)i, .file = (uint32_t)file};
+        add_sample(&s, rules, at, &lists[which ? which[i] : 0], counts);
+        if (counts->used == used) continue;
+        mem_reserve(hashes->at, hashes->count, hashes->capacity);
+        hashes->at[hashes->count++] = hash_sample(&s);
     }
-    counts->duplicates = count_equal(hashes, hashed);
-    free(hashes);
     record_free(&r);
     sample_free(&s);
     return err->code;
+}
+
+void sample_counts_add(sample_counts *all, const sample_counts *one) {
+    const int64_t longest = all->longest > one->longest ? all->longest : one->longest;
+    _Static_assert(offsetof(sample_counts, first_bad) % sizeof(int64_t) == 0, "counts, and then a text");
+    int64_t *const to = (int64_t *)all;
+    for (size_t i = 0; i < offsetof(sample_counts, first_bad) / sizeof(int64_t); i++)
+        to[i] += ((const int64_t *)one)[i];
+    all->longest = longest;
+    if (!all->first_bad[0]) memcpy(all->first_bad, one->first_bad, sizeof all->first_bad);
 }
 
 static void add_count(strbuf *out, int *said, int64_t count, const char *what) {

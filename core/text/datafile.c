@@ -163,6 +163,7 @@ static int prepare(datafile *f, graft_error *err) {
     if (fstat(f->fd, &s)) return fail_system(err, "read", f->path);
     if (S_ISDIR(s.st_mode)) return fail(err, GRAFT_FAILED, "cannot read %s: it is a folder, not a file", f->path);
     const int gzip = S_ISREG(s.st_mode) && pread(f->fd, magic, 2, 0) == 2 && magic[0] == 0x1F && magic[1] == 0x8B;
+    f->packed = gzip;
     if ((gzip || !S_ISREG(s.st_mode)) && unpack(f, err)) return err->code;
     if (fstat(f->fd, &s)) return fail_system(err, "read", f->path);
     f->size = s.st_size;

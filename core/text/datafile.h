@@ -11,6 +11,7 @@
 typedef struct {
     char *path;    /* as given, for messages                                      */
     int fd;        /* of the text                                                 */
+    int packed;    /* 1: it is compressed                                         */
     int64_t begin; /* behind a byte order mark                                    */
     int64_t size;  /* where the text ends; places are counted from the file's start */
 } datafile;

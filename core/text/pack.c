@@ -10,6 +10,20 @@ void packing_free(packing *p) {
     *p = (packing){0};
 }
 
+void packing_append(packing *to, packing *from, int64_t first_document) {
+    const int64_t segments = to->rows ? to->first[to->rows] : 0, more = from->rows ? from->first[from->rows] : 0;
+    to->segments = mem_grow(to->segments, (size_t)(segments + more) + 1, sizeof *to->segments);
+    to->first = mem_grow(to->first, (size_t)(to->rows + from->rows) + 1, sizeof *to->first);
+    for (int64_t i = 0; i < more; i++) {
+        to->segments[segments + i] = from->segments[i];
+        to->segments[segments + i].document += first_document;
+    }
+    for (int64_t r = 0; r <= from->rows; r++)
+        to->first[to->rows + r] = segments + (from->rows ? from->first[r] : 0);
+    to->rows += from->rows;
+    packing_free(from);
+}
+
 /* ---- segments and their rows ---- */
 
 typedef struct {

@@ -28,5 +28,7 @@ packing pack_first_fit(const int64_t *lengths, int64_t count, int64_t capacity);
 packing pack_sequential(const int64_t *lengths, int64_t count, int64_t capacity);
 packing pack_wrapped(const int64_t *lengths, int64_t count, int64_t capacity);
 void packing_free(packing *p); /* and leaves {0} */
+/* Adds the rows of `from`, whose documents count from `first_document`; takes its memory. */
+void packing_append(packing *to, packing *from, int64_t first_document);
 
 #endif

@@ -88,6 +88,7 @@ static int encode_text(sample_encoder *e, const text_record *r, text_sample *out
     if (tokenizer_encode(e->rules.words, r->text.text, (int64_t)r->text.length, 1, &e->tokens, err)) return err->code;
     const int completion = has_part(r, GRAFT_PART_COMPLETION);
     const int64_t body = t->count - e->tail;
+    out->is_pair = completion;
     out->text = r->text.text, out->length = (int64_t)r->text.length;
     for (int64_t i = 0; i < e->lead; i++)
         put(out, t->ids[i], 0, 0, 0);
@@ -159,7 +160,7 @@ static int encode_chat(sample_encoder *e, const text_record *r, text_sample *out
 
 int sample_encode(sample_encoder *e, const text_record *r, text_sample *out, graft_error *err) {
     out->count = 0, out->lead = 0, out->length = 0;
-    out->straddles = out->is_chat = out->fell_back = out->doubled_bos = 0;
+    out->straddles = out->is_chat = out->is_pair = out->fell_back = out->doubled_bos = 0;
     if (r->text.length == 0) return GRAFT_OK;
     return has_part(r, GRAFT_PART_MESSAGES) ? encode_chat(e, r, out, err) : encode_text(e, r, out, err);
 }
@@ -173,16 +174,12 @@ int64_t sample_pieces(int32_t truncation, int64_t count, int64_t lead, int64_t m
     return truncation == SAMPLE_SPLIT ? (count - lead + (most - lead) - 1) / (most - lead) : 1;
 }
 
-void sample_piece(int32_t truncation, int64_t count, int64_t lead, int64_t most, int64_t piece, int64_t *begin,
-                  int64_t *end) {
-    *begin = lead, *end = count;
-    if (count <= most) return;
-    if (truncation == SAMPLE_CUT_LEFT) {
-        *begin = count - (most - lead);
-    } else {
-        *begin = lead + piece * (most - lead);
-        if (*end > *begin + (most - lead)) *end = *begin + (most - lead);
-    }
+sample_cut sample_piece(int32_t truncation, int64_t count, int64_t lead, int64_t most, int64_t piece) {
+    const int64_t kept = most - lead, begin = lead + piece * kept;
+    if (count <= most) return (sample_cut){lead, lead, count, 0};
+    if (truncation == SAMPLE_CUT_LEFT) return (sample_cut){lead, count - kept, count, 0};
+    if (truncation == SAMPLE_CUT_MIDDLE) return (sample_cut){lead + (kept + 1) / 2, count - kept / 2, count, 1};
+    return (sample_cut){lead, begin, count > begin + kept ? begin + kept : count, 0};
 }
 
 int64_t sample_targets(const int32_t *labels, int64_t count) {

@@ -17,7 +17,7 @@
 enum { SAMPLE_NO_LABEL = -100 };
 
 /* What is done with a record that is longer than max_length. */
-enum { SAMPLE_CUT_RIGHT, SAMPLE_CUT_LEFT, SAMPLE_DROP, SAMPLE_SPLIT };
+enum { SAMPLE_CUT_RIGHT, SAMPLE_CUT_LEFT, SAMPLE_DROP, SAMPLE_SPLIT, SAMPLE_CUT_MIDDLE };
 
 typedef struct {
     const tokenizer *words; /* borrowed */
@@ -42,6 +42,7 @@ typedef struct {
     int64_t lead;        /* tokens in front that every piece of the record begins with                        */
     int32_t straddles;   /* 1: a token begins in front of a trained part and ends in it; it is not trained on */
     int32_t is_chat;     /* 1: a conversation                                                                 */
+    int32_t is_pair;     /* 1: prompt and completion                                                          */
     int32_t fell_back;   /* 1: its prompt is no prefix of it, so that the last answer's text is trained on    */
     int32_t doubled_bos; /* 1: two BOS tokens in front                                                        */
 } text_sample;
@@ -59,9 +60,24 @@ void sample_free(text_sample *s); /* and leaves {0} */
 /* How many pieces of at most `most` tokens become of `count` tokens, of which `lead` in front stand in each: 0 or 1, or any
  * number by SAMPLE_SPLIT. */
 int64_t sample_pieces(int32_t truncation, int64_t count, int64_t lead, int64_t most);
-/* Piece `piece`: the lead and tokens *begin .. *end - 1. */
-void sample_piece(int32_t truncation, int64_t count, int64_t lead, int64_t most, int64_t piece, int64_t *begin,
-                  int64_t *end);
+/* Tokens 0 .. front - 1 and begin .. end - 1 of a record. */
+typedef struct {
+    int64_t front, begin, end;
+    int32_t gap; /* 1: the middle between them was cut out, so the first token behind it is not learned */
+} sample_cut;
+/* Piece `piece`. In front are the lead and, where the middle is cut, half of what is kept (the larger one). */
+sample_cut sample_piece(int32_t truncation, int64_t count, int64_t lead, int64_t most, int64_t piece);
+
+static inline int64_t sample_cut_tokens(const sample_cut *c) {
+    return c->front + c->end - c->begin;
+}
+/* Which token of the record is token i of the piece, and its label. */
+static inline int64_t sample_cut_at(const sample_cut *c, int64_t i) {
+    return i < c->front ? i : c->begin + i - c->front;
+}
+static inline int32_t sample_cut_label(const sample_cut *c, const int32_t *labels, int64_t i) {
+    return c->gap && i == c->front ? SAMPLE_NO_LABEL : labels[sample_cut_at(c, i)];
+}
 /* Labels that are predicted from a token before them: those that are set, without the first. */
 int64_t sample_targets(const int32_t *labels, int64_t count);
 

@@ -7,13 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BYTES_MOST = 0x7FFFFFFF, NAMES_SHOWN = 160, PATH_MOST = 255 };
+enum { BYTES_MOST = 0x7FFFFFFF, NAMES_SHOWN = 160, PATH_MOST = 255, HANDED_MOST = 32 };
+
+/* A text that the loader was given of the record, and the field that it comes from. */
+typedef struct {
+    const char *text;
+    int32_t field;
+} handed;
 
 struct source {
     graft_source face; /* first: what the loader holds is this struct */
     const graft_loader *loader;
     datafile file;
     cutting pieces;
+    int json_lines; /* the unit that was asked for is JSON */
     int64_t count;
     char *all; /* the bytes of the file, once somebody asked */
 
@@ -29,6 +36,11 @@ struct source {
     int missed;        /* whether a field was looked for in vain */
     text_record *into; /* of the call; NULL in count() */
     graft_error error;
+
+    field_report *report; /* NULL: nobody wants to know */
+    field_kind kind;      /* of the record */
+    handed handed[HANDED_MOST];
+    int handed_count;
 };
 
 void record_free(text_record *r) {
@@ -128,6 +140,7 @@ static int64_t service_records(graft_source *face, int32_t unit) {
         s->held = s->parsed = -1;
         json_decref(s->names);
         s->names = NULL;
+        s->json_lines = unit == GRAFT_UNIT_JSON;
         if (cutting_make(&s->file, unit, &s->pieces, &s->error) == GRAFT_OK && s->pieces.delimiter) read_names(s);
     }
     return s->error.code ? 0 : s->pieces.count;
@@ -237,6 +250,20 @@ static char *dump(source *s, json_t *value) {
     return kept;
 }
 
+/* Notes that the loader has the text of a field, to know it again in service_add. */
+static const char *hand_out(source *s, const char *path, const char *text) {
+    if (!s->report || !text || s->handed_count == HANDED_MOST) return text;
+    char name[PATH_MOST + 1];
+    size_t length = (size_t)snprintf(name, sizeof name, "%s", path); /* descend() bounds it */
+    while (length > 0 && !json_object_get(s->json, name)) {          /* "a.b.0" is of the field "a.b", or of "a" */
+        while (length > 0 && name[length] != '.')
+            length--;
+        name[length] = '\0';
+    }
+    s->handed[s->handed_count++] = (handed){text, field_number(s->report, name)};
+    return text;
+}
+
 static const char *service_field(graft_source *face, int64_t i, const char *path, int64_t *count) {
     source *const s = (source *)face;
     *count = 0;
@@ -252,11 +279,11 @@ static const char *service_field(graft_source *face, int64_t i, const char *path
     }
     if (json_is_string(value)) {
         *count = (int64_t)json_string_length(value);
-        return json_string_value(value);
+        return hand_out(s, path, json_string_value(value));
     }
     const char *const text = dump(s, value);
     *count = text ? (int64_t)strlen(text) : 0;
-    return text;
+    return hand_out(s, path, text);
 }
 
 /* ---- parts ---- */
@@ -269,6 +296,9 @@ static void service_add(graft_source *face, int32_t part, const char *text, int6
         return;
     }
     text_record *const r = s->into;
+    s->kind.parts |= 1u << part;
+    for (int i = 0; i < s->handed_count; i++)
+        if (s->handed[i].text == text && s->handed[i].field >= 0) s->kind.fields |= 1ull << s->handed[i].field;
     if (count > SOURCE_PIECE_MOST - (int64_t)r->text.length) {
         say(s, 0, "the record is larger than 512 MiB");
         return;
@@ -296,6 +326,8 @@ static void begin_call(source *s, text_record *into) {
     s->asked = -1;
     s->missed = 0;
     s->error = (graft_error){0};
+    s->handed_count = 0;
+    s->kind = (field_kind){0};
 }
 
 static int count_records(source *s, graft_error *err) {
@@ -347,7 +379,36 @@ int source_get(source *s, int64_t i, text_record *out, graft_error *err) {
     begin_call(s, out);
     s->loader->get(&s->face, i);
     s->into = NULL;
-    return s->error.code ? fail(err, s->error.code, "%s", s->error.text) : GRAFT_OK;
+    if (s->error.code) return fail(err, s->error.code, "%s", s->error.text);
+    if (s->report) {
+        const char *name;
+        json_t *value;
+        int32_t field;
+        if (s->parsed == i)
+            json_object_foreach(s->json, name,
+                                value) if (!json_is_null(value) && (field = field_number(s->report, name)) >= 0)
+                s->report->present[field]++;
+        field_report_record(s->report, &s->kind);
+    }
+    return GRAFT_OK;
+}
+
+void source_report_fields(source *s, field_report *into) {
+    s->report = into;
+}
+
+const char *source_format(const source *s) {
+    static const char *const names[] = {[GRAFT_UNIT_LINE] = "lines of text",
+                                        [GRAFT_UNIT_PARAGRAPH] = "paragraphs of text",
+                                        [GRAFT_UNIT_FILE] = "one text"};
+    const cutting *const c = &s->pieces;
+    if (c->delimiter) return c->delimiter == '\t' ? "TSV" : c->delimiter == ';' ? "CSV with semicolons" : "CSV";
+    if (s->json_lines) return c->unit == GRAFT_UNIT_JSON ? "JSON array" : "JSONL";
+    return c->at ? names[c->unit] : "text";
+}
+
+int source_is_packed(const source *s) {
+    return s->file.packed;
 }
 
 int source_blame(source *s, const char *why, graft_error *err) {

@@ -7,6 +7,7 @@
 #define GRAFT_TEXT_SOURCE_H
 #include "base/error.h"
 #include "base/memory.h"
+#include "text/fields.h"
 #include <graft/graft.h>
 
 typedef struct source source;
@@ -36,6 +37,11 @@ int64_t source_count(const source *s);
 int source_get(source *s, int64_t i, text_record *out, graft_error *err);
 /* The error that the record got last is bad, named with file and line. */
 int source_blame(source *s, const char *why, graft_error *err);
+/* From now on source_get notes the fields of each record; `into` is borrowed, NULL ends it. */
+void source_report_fields(source *s, field_report *into);
+/* "JSONL", "JSON array", "CSV", "TSV", "lines of text" ... Static. */
+const char *source_format(const source *s);
+int source_is_packed(const source *s);                              /* 1: it is compressed with gzip */
 int source_digest(const source *s, char hex[65], graft_error *err); /* of the text of the file */
 
 #endif

@@ -214,8 +214,9 @@ Test(masks, cut_conversations_keep_the_tokens_the_policy_says) {
         const int32_t how = strcmp(policy, "keep_start") == 0 ? SAMPLE_CUT_RIGHT
                             : strcmp(policy, "keep_end") == 0 ? SAMPLE_CUT_LEFT
                                                               : SAMPLE_DROP;
-        int64_t begin = 0, end = 0, targets = 0;
-        if (sample_pieces(how, n, 0, most)) sample_piece(how, n, 0, most, 0, &begin, &end);
+        const sample_cut cut = sample_pieces(how, n, 0, most) ? sample_piece(how, n, 0, most, 0) : (sample_cut){0};
+        const int64_t begin = cut.begin, end = cut.end;
+        int64_t targets = 0;
         for (int64_t i = begin + 1; i < end; i++)
             targets += mask[i] == '1';
         cr_expect_eq(end - begin, json_integer_value(json_object_get(row, "end")) -

@@ -163,9 +163,9 @@ Test(truncation, keeps_the_tokens_and_targets_of_the_reference) {
         const int64_t n = whole(line, "n"), most = whole(line, "max_length");
         const int32_t truncation = truncation_of(json_string_value(json_object_get(line, "policy")));
         cr_assert_eq((int64_t)strlen(mask), n);
-        int64_t begin = 0, end = 0;
         const int64_t pieces = sample_pieces(truncation, n, 0, most);
-        if (pieces > 0) sample_piece(truncation, n, 0, most, 0, &begin, &end);
+        const sample_cut cut = pieces > 0 ? sample_piece(truncation, n, 0, most, 0) : (sample_cut){0};
+        const int64_t begin = cut.begin, end = cut.end;
         const int64_t wanted_begin = whole(line, "begin"), wanted_end = whole(line, "end");
         if (wanted_begin == wanted_end)
             cr_expect_eq(pieces, 0, "line %zu", i + 1);

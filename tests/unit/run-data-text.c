@@ -128,6 +128,108 @@ Test(data, every_epoch_has_every_record_once_in_an_order_of_its_own) {
     close_all(&o);
 }
 
+/* ---- several files ---- */
+
+/* Three files of one set, named by the hundreds: 0 .. 59, 200 .. 209, 300 .. 329. */
+static char *make_three(void) {
+    static const int begin[] = {0, 200, 300}, count[] = {60, 10, 30};
+    const char *path[3];
+    for (int f = 0; f < 3; f++) {
+        strbuf b = {0};
+        char name[20];
+        for (int i = 0; i < count[f]; i++)
+            strbuf_printf(&b, "{\"text\": \"%03d%.*s\"}\n", begin[f] + i, 1 + i % 20, "xxxxxxxxxxxxxxxxxxxxxxxxx");
+        snprintf(name, sizeof name, "%d.jsonl", f);
+        path[f] = kit_file(name, b.text, (int64_t)b.length);
+        strbuf_free(&b);
+    }
+    return mem_format("%s, %s,%s", path[0], path[1], path[2]);
+}
+
+static void count_files(const int *numbers, int count, int of_file[3]) {
+    memset(of_file, 0, 3 * sizeof *of_file);
+    for (int i = 0; i < count; i++)
+        of_file[numbers[i] < 200 ? 0 : numbers[i] < 300 ? 1 : 2]++;
+}
+
+Test(data, several_files_are_one_set_and_weights_are_their_shares) {
+    static const char *const settings[] = {"", "weights = 1, 2, 1\n", "packing = yes\nmax_length = 60\n"};
+    static const int wanted[][3] = {
+        {60, 10, 30},
+        {25, 50, 25},
+        {60, 10, 30}
+    };
+    char *const paths = make_three();
+    for (int i = 0; i < 3; i++) {
+        char *const all = mem_format("%s[train]\nbatch_size = 10\n", settings[i]);
+        opened o = open_good(paths, all), again = open_good(paths, all);
+        int numbers[300], other[300], of_file[3];
+        const int count = read_steps(o.data, 0, o.data->steps_per_epoch, numbers);
+        count_files(numbers, count, of_file);
+        for (int f = 0; f < 3; f++)
+            cr_expect_eq(of_file[f], wanted[i][f], "%s file %d: %d", settings[i], f, of_file[f]);
+        const int64_t late = 3 * o.data->steps_per_epoch + 1; /* as a resumed run begins */
+        const int n = read_steps(o.data, late, 2, numbers);
+        cr_expect_eq(read_steps(again.data, late, 2, other), n);
+        cr_expect_arr_eq(numbers, other, (size_t)n * sizeof *numbers);
+        close_all(&o), close_all(&again);
+        free(all);
+    }
+    free(paths);
+}
+
+Test(data, each_file_keeps_its_own_share_for_validation) {
+    char *const paths = make_three();
+    opened o = open_good(paths, "eval_split = 0.1\n[train]\nbatch_size = 10");
+    int numbers[300], of_file[3];
+    count_files(numbers, read_eval(o.data, numbers), of_file);
+    cr_expect(of_file[0] == 6 && of_file[1] == 1 && of_file[2] == 3);
+    const int count = read_steps(o.data, 0, o.data->steps_per_epoch, numbers);
+    count_files(numbers, count, of_file);
+    cr_expect(of_file[0] == 54 && of_file[1] == 9 && of_file[2] == 27);
+    close_all(&o);
+    char *const own = mem_format("eval_path = %s\n", paths);
+    o = open_good(paths, own);
+    cr_expect_eq(o.data->eval_count, 100);
+    close_all(&o);
+    free(own);
+    free(paths);
+}
+
+Test(data, what_weights_and_grouping_cannot_mean_is_refused) {
+    static const struct {
+        const char *settings, *wanted;
+    } cases[] = {
+        {"weights = 1, 2",                       "[data] weights has one number above 0"},
+        {"weights = 1, 0, 1",                    "[data] weights has one number above 0"},
+        {"weights = 1, x, 1",                    "[data] weights has one number above 0"},
+        {"group_by_length = yes\npacking = yes", "stands beside packing"                },
+        {"group_by_length = yes\nshuffle = no",  "needs shuffle = yes"                  },
+    };
+    char *const paths = make_three();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        opened o = open_with(MODEL, paths, cases[i].settings);
+        cr_assert_null(o.data);
+        cr_expect_not_null(strstr(o.err.text, cases[i].wanted), "%s", o.err.text);
+        close_all(&o);
+    }
+    free(paths);
+}
+
+Test(data, grouped_steps_are_resumed_exactly) {
+    char *const paths = make_three();
+    static const char settings[] = "group_by_length = yes\n[train]\nbatch_size = 4\naccumulate = 2";
+    opened o = open_good(paths, settings), again = open_good(paths, settings);
+    int one[300], two[300];
+    cr_assert_eq(read_steps(o.data, 0, o.data->steps_per_epoch, one), 100);
+    cr_assert_eq(read_steps(again.data, 20, 3, two), read_steps(o.data, 20, 3, one));
+    cr_expect_arr_eq(one, two, 20 * sizeof *one);
+    close_all(&o), close_all(&again);
+    free(paths);
+}
+
+/* ---- order ---- */
+
 Test(data, a_step_is_the_same_whatever_was_fetched_before) {
     const char *const path = make_file("a.txt", 50);
     static const char settings[] = TEXT "packing = yes\nmax_length = 64\n[train]\nbatch_size = 3\nseed = 7";

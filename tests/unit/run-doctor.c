@@ -90,6 +90,64 @@ Test(doctor, refuses_conversations_that_never_teach_an_end) {
                  "\"no_oes\" is none of no_eos, doubled_bos");
 }
 
+#define PAIR(prompt, completion) "{\"prompt\": \"" prompt "\", \"completion\": \"" completion "\"}\n"
+
+Test(doctor, refuses_completions_that_never_teach_an_end) {
+    expect_check(PAIR("a", "bcd"), "", "");
+    expect_check(PAIR("a", "bcd"), "append_eos = no\n", "(<|endoftext|>): append_eos = no writes none");
+    expect_check(PAIR("a", "bcd"), "append_eos = no\nallow = no_eos\n", "");
+    expect_check(PAIR("a", "bcd<|endoftext|>"), "append_eos = no\n", "");
+    expect_check(PAIR("a", "bcd"), "max_length = 3\n", "max_length cuts all ends off");
+    expect_check("{\"text\": \"as in pretraining\"}\n", "append_eos = no\n", "");
+}
+
+Test(doctor, says_what_each_file_is_and_which_fields_are_read) {
+    opened o = open_data("{\"id\": 1, \"prompt\": \"a\", \"completion\": \"b\", \"note\": null}\n"
+                         "{\"id\": 2, \"instruction\": \"a\", \"input\": \"\", \"output\": \"b\"}\n"
+                         "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n"
+                         "{\"id\": 3, \"prompt\": \"a\", \"completion\": \"c\"}\n",
+                         "");
+    static const char *const kinds[] = {"prompt and completion", "Alpaca", "chosen and rejected"};
+    static const json_int_t records[] = {2, 1, 1};
+    graft_error err = {0};
+    json_t *report = NULL;
+    cr_assert_eq(doctor_json(o.recipe, o.data, 0, &report, &err), 0, "%s", err.text);
+    const json_t *const file = json_array_get(json_object_get(report, "files"), 0);
+    cr_expect_str_eq(json_string_value(json_object_get(file, "format")), "JSONL");
+    const json_t *const list = json_object_get(file, "kinds");
+    cr_assert_eq(json_array_size(list), 3);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *const kind = json_array_get(list, i);
+        cr_expect_str_eq(json_string_value(json_object_get(kind, "kind")), kinds[i]);
+        cr_expect_eq(json_integer_value(json_object_get(kind, "records")), records[i]);
+    }
+    char *const used = json_dumps(json_object_get(json_array_get(list, 1), "fields"), 0);
+    char *const ignored = json_dumps(json_object_get(file, "ignored"), 0);
+    cr_expect_str_eq(used, "[\"instruction\", \"output\"]");
+    cr_expect_str_eq(ignored, "[\"id\", \"input\", \"rejected\"]");
+    free(used), free(ignored);
+    json_decref(report);
+    close_data(&o);
+}
+
+Test(doctor, the_day_that_a_template_names_is_the_one_of_the_setting) {
+    opened o = open_data(CHAT("a", "b"), "date = 2024-07-26\nchat_template = {{ strftime_now('%d %b %Y') }}{{ "
+                                         "messages[1].content }}{{ eos_token }}\n");
+    graft_error err = {0};
+    data_text_piece p;
+    cr_assert_not_null(o.data, "%s", o.err.text);
+    cr_assert_eq(data_text_sample(o.data, 0, &p, &err), 0);
+    cr_expect_eq(strncmp(p.whole->text, "26 Jul 2024b", 12), 0, "%s", p.whole->text);
+    cr_expect_str_eq(o.data->date, "2024-07-26"); /* so a run resumed on another day is told */
+    close_data(&o);
+    o = open_data(CHAT("a", "b"), "chat_template = plain\n");
+    cr_expect_str_eq(o.data->date, "");
+    close_data(&o);
+    o = open_data(CHAT("a", "b"), "chat_template = plain\ndate = 2024-7\n");
+    cr_expect(strstr(o.err.text, "date is no day"), "%s", o.err.text);
+    close_data(&o);
+}
+
 Test(doctor, refuses_two_begin_tokens) {
     const char *const twice =
         "chat_template = {{ bos_token }}{{ bos_token }}{{ messages[1].content }}{{ eos_token }}\n";

@@ -163,11 +163,11 @@ Test(samples, pieces_cover_every_token_once_and_are_never_too_long) {
         for (int64_t count = lead; count < 40; count++)
             for (int64_t most = 1; most < 45; most++) {
                 const int64_t pieces = sample_pieces(SAMPLE_SPLIT, count, lead, most);
-                int64_t next = lead, begin, end;
+                int64_t next = lead;
                 for (int64_t p = 0; p < pieces; p++) {
-                    sample_piece(SAMPLE_SPLIT, count, lead, most, p, &begin, &end);
-                    cr_assert(begin == next && end > begin && lead + end - begin <= most);
-                    next = end;
+                    const sample_cut c = sample_piece(SAMPLE_SPLIT, count, lead, most, p);
+                    cr_assert(c.front == lead && c.begin == next && c.end > next && sample_cut_tokens(&c) <= most);
+                    next = c.end;
                 }
                 cr_assert(pieces == 0 ? count == lead || most <= lead : next == count,
                           "%lld tokens, lead %lld, most %lld", (long long)count, (long long)lead, (long long)most);
@@ -175,13 +175,27 @@ Test(samples, pieces_cover_every_token_once_and_are_never_too_long) {
 }
 
 Test(samples, what_is_cut_keeps_the_tokens_in_front) {
-    int64_t begin, end;
-    sample_piece(SAMPLE_CUT_RIGHT, 10, 1, 6, 0, &begin, &end);
-    cr_expect(begin == 1 && end == 6);
-    sample_piece(SAMPLE_CUT_LEFT, 10, 1, 6, 0, &begin, &end);
-    cr_expect(begin == 5 && end == 10);
+    const sample_cut right = sample_piece(SAMPLE_CUT_RIGHT, 10, 1, 6, 0);
+    cr_expect(right.begin == 1 && right.end == 6);
+    const sample_cut left = sample_piece(SAMPLE_CUT_LEFT, 10, 1, 6, 0);
+    cr_expect(left.begin == 5 && left.end == 10);
     cr_expect_eq(sample_pieces(SAMPLE_DROP, 10, 1, 6), 0);
     cr_expect_eq(sample_pieces(SAMPLE_DROP, 6, 1, 6), 1);
+}
+
+Test(samples, a_middle_cut_out_leaves_both_ends_and_nothing_is_learned_across_the_gap) {
+    static const int32_t labels[] = {10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
+    for (int64_t lead = 0; lead < 2; lead++)
+        for (int64_t most = lead + 1; most < 12; most++) {
+            const sample_cut c = sample_piece(SAMPLE_CUT_MIDDLE, 10, lead, most, 0);
+            const int64_t kept = most < 10 ? most : 10;
+            cr_assert_eq(sample_cut_tokens(&c), kept);
+            for (int64_t i = 0; i < kept; i++) { /* the larger half in front, the other one up to the last token */
+                const int64_t front = lead + (most - lead + 1) / 2, from = i < front ? i : 10 - (kept - i);
+                cr_expect_eq(sample_cut_at(&c, i), from);
+                cr_expect_eq(sample_cut_label(&c, labels, i), kept < 10 && i == front ? SAMPLE_NO_LABEL : labels[from]);
+            }
+        }
 }
 
 /* ---- whole files ---- */
@@ -194,13 +208,15 @@ static char *collect(const char *text, int32_t truncation, int64_t most, sample_
     sample_encoder *encoder;
     source *s = NULL;
     sample_counts counts = {0};
+    sample_hashes hashes = {0};
     strbuf report = {0};
     strbuf_puts(&report, "");
     cr_assert_eq(sample_encoder_new(&rules, &encoder, err), 0);
     if (source_open(&l.component->loader, l.config, kit_file("a.jsonl", text, -1), &s, err) == 0 &&
-        collect_samples(s, encoder, &rules, NULL, list, &counts, err) == 0)
+        collect_samples(s, 0, encoder, &rules, NULL, list, &counts, &hashes, err) == 0)
         sample_counts_report(&counts, "a.jsonl", most, &report);
     source_close(s);
+    sample_hashes_free(&hashes);
     sample_encoder_free(encoder);
     tokenizer_free(t);
     return report.text;
