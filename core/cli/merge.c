@@ -7,15 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DTYPE = 256, BASE, MAX_ERROR, KEEP_ZEROS };
+enum { DTYPE = 256, BASE, MAX_ERROR, KEEP_ZEROS, FILL_ZEROS };
 
 static int own(void *context, int val, const char *text) {
     static const char *const words[] = {"float", "packed", "keep"};
     merge_how *const how = context;
     if (val == DTYPE) return cli_float_type(&command_merge, text, &how->type);
     if (val == MAX_ERROR) return cli_real("--max-error", text, 0, 1e6, &how->max_error);
-    if (val == KEEP_ZEROS) {
-        how->keep_zeros = 1;
+    if (val == KEEP_ZEROS || val == FILL_ZEROS) {
+        how->zeros = val == KEEP_ZEROS ? MERGE_ALL_ZEROS : MERGE_NO_ZEROS;
         return GRAFT_OK;
     }
     for (int i = 0; i < 3; i++)
@@ -38,8 +38,9 @@ static json_t *as_json(const merge_report *r, const char *folder) {
     for (int32_t i = 0; i < r->count; i++)
         json_array_append_new(layers, json_pack("{s:s, s:f, s:f}", "name", r->layers[i].name, "error",
                                                 r->layers[i].error, "lost", r->layers[i].lost));
-    return json_pack("{s:s, s:I, s:f, s:f, s:s, s:I, s:o}", "path", folder, "tensors", (json_int_t)r->count, "error",
-                     r->error, "lost", r->lost, "worst", r->worst, "untied", (json_int_t)r->untied, "layers", layers);
+    return json_pack("{s:s, s:I, s:f, s:f, s:s, s:I, s:I, s:o}", "path", folder, "tensors", (json_int_t)r->count, "error",
+                     r->error, "lost", r->lost, "worst", r->worst, "untied", (json_int_t)r->untied, "kept",
+                     (json_int_t)r->kept, "layers", layers);
 }
 
 static void print(const merge_report *r, merge_base base) {
@@ -55,6 +56,9 @@ static void print(const merge_report *r, merge_base base) {
                  "the change; --base float or --base keep lose nothing of it",
                  100 * r->lost);
     printf("%d tensors changed; writing them costs at most %.2g of one (%s)\n", (int)r->count, r->error, r->worst);
+    if (r->kept)
+        printf("the zeros of %lld pruned tensors were kept: there the adapter's part is gone (--fill-zeros adds it)\n",
+               (long long)r->kept);
     if (r->untied) printf("the head no longer shares the embedding's numbers\n");
 }
 
@@ -64,6 +68,7 @@ static int run(int count, char **words) {
         {"base",              required_argument, NULL, BASE},
         {"max-error",                  required_argument, NULL, MAX_ERROR},
         {"keep-zeros",no_argument, NULL, KEEP_ZEROS},
+        {"fill-zeros",no_argument, NULL, FILL_ZEROS},
         {0             }
     };
     cli_options o;
@@ -105,7 +110,7 @@ static int run(int count, char **words) {
 const command command_merge = {
     "merge", "add adapters into a model's weights, or into one another",
     "usage: graft merge MODEL --adapter DIR... -o FOLDER [--dtype f32|bf16|f16] [--base float|packed|keep]\n"
-    "                   [--max-error E] [--keep-zeros] [--ini run.ini] [--overwrite] [--json]\n"
+    "                   [--max-error E] [--keep-zeros | --fill-zeros] [--ini run.ini] [--overwrite] [--json]\n"
     "       graft merge MODEL --adapter DIR --adapter DIR... --combine linear|ties|dare|svd -o FOLDER\n"
     "                   [--weights 0.7,0.3] [--density 0.5] [--rank R] [--seed N] [--json]\n\n"
     "Writes a complete model folder that needs no adapter. Without --dtype every tensor "
@@ -120,7 +125,9 @@ const command command_merge = {
     "  keep     it stays as it is, with the adapter beside it in FOLDER/adapter\n"
     "--max-error E makes it an error, before anything is written, when a tensor loses more: "
     "|written - W'| / |W'|.\n"
-    "--keep-zeros: what is zero in the base (pruned) stays zero.\n\n"
+    "Zeros of a base that was pruned (its sparsity.json says where) stay zero, which is not quite what the adapter "
+    "computed:\n"
+    "--fill-zeros merges exactly instead, --keep-zeros keeps the zeros of any base.\n\n"
     "--combine writes one LoRA instead, out of several of the same base: linear adds their A and B (PEFT's rule), "
     "ties\n"
     "and dare keep the share --density of the entries first, svd adds the updates themselves and cuts the sum to "

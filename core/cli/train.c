@@ -23,7 +23,7 @@ static const struct option more[] = {
     {0      }
 };
 
-static void print_numbers(const training_result *out) {
+static void print_numbers(const training *run, const training_result *out) {
     char memory[32], time[32];
     progress_bytes(out->peak_memory, memory);
     progress_duration(out->seconds, time);
@@ -34,11 +34,12 @@ static void print_numbers(const training_result *out) {
     else if (!isnan(out->eval_before))
         printf("eval loss   %.4f before, %.4f after\n", out->eval_before, out->eval_after);
     if (!isnan(out->sparsity)) printf("sparsity    %.1f %% of the pruned weights are zero\n", 100 * out->sparsity);
+    training_sparsity(run, stdout);
     if (out->best_step) printf("best        step %lld, eval loss %.4f\n", (long long)out->best_step, out->best_loss);
 }
 
-static void print_result(const recipe *r, const training_result *out, int quiet) {
-    if (!quiet) print_numbers(out);
+static void print_result(const recipe *r, const training *run, const training_result *out, int quiet) {
+    if (!quiet) print_numbers(run, out);
     printf("%s %s\n", out->interrupted ? "stopped; go on with --resume:" : "written to ", r->output.path);
 }
 
@@ -64,7 +65,7 @@ static int run_train(int count, char **words) {
         if (training_run(run, &out, &err) == GRAFT_OK && o.json)
             cli_print_json(training_result_json(&out));
         else if (!err.code)
-            print_result(settings, &out, t.quiet);
+            print_result(settings, run, &out, t.quiet);
     }
     training_close(run);
     recipe_free(settings);

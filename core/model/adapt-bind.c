@@ -14,6 +14,8 @@ static int32_t number_place(const technique *t, const char *name) {
 
 /* ---- one section: names ---- */
 
+enum { ROUNDS_MOST = 8 };
+
 static int find_lowrank(technique *t, graft_error *err) {
     t->lowrank[0] = -1;
     if (!t->functions->low_rank) return GRAFT_OK;
@@ -37,6 +39,9 @@ static int find_lowrank(technique *t, graft_error *err) {
 static int name_technique(adapt *a, technique *t, const adapt_spec *spec, graft_error *err) {
     const plugin_component *c = spec->component;
     *t = (technique){.in = *spec, .functions = &c->adapter, .dropout = -1, .enabled = 1};
+    t->rounds = c->adapter.rounds > 0 ? c->adapter.rounds : GRAFT_ROUNDS;
+    if (c->adapter.rounds < 0 || c->adapter.rounds > ROUNDS_MOST)
+        return fail(err, GRAFT_FAILED, "%s: %d rounds, at most %d", c->name, (int)c->adapter.rounds, ROUNDS_MOST);
     if (c->slot_count > ADAPT_SLOTS)
         return fail(err, GRAFT_FAILED, "%s: %d slots, at most %d", c->name, (int)c->slot_count, ADAPT_SLOTS);
     t->number_names =
@@ -144,6 +149,7 @@ static int set_shapes(technique *t, instance *i, graft_error *err) {
         if (formula_shape(d->shape, names, i->numbers, t->number_count - 1, state->shape, &state->rank, err))
             return fail_within(err, "%s: shape of %s at %s", t->in.component->name, d->name, i->site.name);
         state->count = 1;
+        state->mask = (d->flags & GRAFT_MASK) != 0;
         for (int32_t k = 0; k < state->rank; k++) {
             if (state->shape[k] == FORMULA_ROWS && k > 0)
                 return fail(err, GRAFT_FAILED, "%s: shape \"%s\" of %s: `rows` must come first", t->in.component->name,
@@ -167,7 +173,7 @@ static int instance_make(adapt *a, technique *t, int32_t spec, int32_t point, in
                          instance **out, const char **refused, graft_error *err) {
     const adapt_point *at = &a->points[point];
     instance *i = mem_new(1, sizeof *i);
-    *i = (instance){.spec = spec, .point = point, .config = (void *)(uintptr_t)t->in.config};
+    *i = (instance){.spec = spec, .point = point, .config = (void *)(uintptr_t)t->in.config, .init_rounds = 1};
     i->site = (graft_site){.size = sizeof i->site,
                            .name = at->name,
                            .kind = kind,
@@ -191,6 +197,12 @@ static int instance_make(adapt *a, technique *t, int32_t spec, int32_t point, in
 
 /* ---- SHARED slots: one instance holds them whole, every site sees its leading corner ---- */
 
+static int has_mask(const technique *t) {
+    for (int32_t s = 0; s < slot_count(t); s++)
+        if (slot_of(t, s)->flags & GRAFT_MASK) return 1;
+    return 0;
+}
+
 static int has_shared(const technique *t) {
     for (int32_t s = 0; s < slot_count(t); s++)
         if (slot_of(t, s)->flags & GRAFT_SHARED) return 1;
@@ -200,7 +212,10 @@ static int has_shared(const technique *t) {
 static int make_widest(technique *t, int32_t layers, graft_error *err) {
     instance *w = mem_new(1, sizeof *w);
     t->widest = w;
-    *w = (instance){.spec = t->instances[0]->spec, .point = t->instances[0]->point, .config = t->instances[0]->config};
+    *w = (instance){.spec = t->instances[0]->spec,
+                    .point = t->instances[0]->point,
+                    .config = t->instances[0]->config,
+                    .init_rounds = 1};
     w->site = t->instances[0]->site;
     w->site.name = "all sites";
     for (int32_t n = 1; n < t->count; n++) {
@@ -257,6 +272,14 @@ static int check_formulas(adapt *a, technique *t, instance *i, graft_error *err)
             adapt_slot_init_check(a, slot_of(t, s)->flags & GRAFT_SHARED ? t->widest : i, s, err);
     for (hook h = HOOK_OBSERVE; h < HOOK_COUNT; h++)
         adapt_check(a, i, h, NULL, err);
+    for (int32_t p = 0; p < i->program_count; p++) {
+        uint64_t reads, writes;
+        formula_uses(i->programs[p].program, &reads, &writes);
+        if (i->programs[p].at == HOOK_OBSERVE) i->observed |= writes;
+    }
+    if (i->observed && i->init_rounds > 1)
+        return fail(err, GRAFT_FAILED, "%s at %s: init in rounds comes before observe; have one of them",
+                    t->in.component->name, i->site.name);
     return err->code;
 }
 
@@ -397,13 +420,9 @@ static int check_replaced(const adapt *a, int32_t point, graft_error *err) {
     const instance *writer = NULL;
     int32_t writers = 0, masked = 0;
     for (int32_t n = 0; at && at[n]; n++) {
-        const technique *const t = &a->techniques[at[n]->spec];
-        int32_t own = 0;
-        for (int32_t s = 0; s < slot_count(t); s++)
-            own |= (slot_of(t, s)->flags & GRAFT_MASK) != 0;
-        masked |= own;
-        writers += own || at[n]->replaces;
-        if (own || at[n]->replaces) writer = at[n];
+        masked |= has_mask(&a->techniques[at[n]->spec]);
+        writers += at[n]->replaces;
+        if (at[n]->replaces) writer = at[n];
     }
     if (!writer) return GRAFT_OK;
     const char *const name = a->techniques[writer->spec].in.component->name;
@@ -417,13 +436,22 @@ static int check_replaced(const adapt *a, int32_t point, graft_error *err) {
                     "%s at %s changes the weight itself, of which another technique holds a part at zero; let each "
                     "have its own targets",
                     name, writer->site.name);
+    if (writer->observed || !a->techniques[writer->spec].functions->forward) return GRAFT_OK;
+    for (int32_t s = 0; s < a->count; s++)
+        for (int32_t n = 0; n < a->techniques[s].count; n++)
+            if (a->techniques[s].instances[n]->observed)
+                return fail(err, GRAFT_USAGE,
+                            "%s observes the base while it is loaded, but %s at %s takes a part of the weight out of "
+                            "it; let one run do the first and another the second",
+                            a->techniques[s].in.component->name, name, writer->site.name);
     return GRAFT_OK;
 }
 
-static int check_mask(const technique *t, const instance *i, graft_error *err) {
+static int check_mask(const technique *t, instance *i, graft_error *err) {
+    i->replaces |= has_mask(t);
     for (int32_t s = 0; s < slot_count(t); s++) {
         const slot_state *const m = &i->slots[s];
-        if (!(slot_of(t, s)->flags & GRAFT_MASK)) continue;
+        if (!m->mask) continue;
         if (i->site.kind != GRAFT_LINEAR || i->site.onehot || m->rank != 2 || m->shape[0] != i->site.out ||
             m->shape[1] != i->site.in)
             return fail(err, GRAFT_FAILED, "%s at %s: the mask %s must have the shape of W, \"out, in\" of a linear",

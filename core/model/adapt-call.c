@@ -45,9 +45,7 @@ static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype 
         [NAME_X] = h == HOOK_FORWARD || h == HOOK_BACKWARD || h == HOOK_OBSERVE ? FORMULA_READ : 0,
         [NAME_Y] = h == HOOK_FORWARD ? FORMULA_READ | FORMULA_WRITE : 0,
         [NAME_DX] = h == HOOK_BACKWARD ? FORMULA_READ | FORMULA_WRITE : 0,
-        [NAME_DY] = h == HOOK_BACKWARD  ? FORMULA_READ | (changes_dy ? FORMULA_WRITE : 0)
-                    : h == HOOK_OBSERVE ? FORMULA_READ
-                                        : 0,
+        [NAME_DY] = h == HOOK_BACKWARD ? FORMULA_READ | (changes_dy ? FORMULA_WRITE : 0) : 0,
         [NAME_W] = h == HOOK_INIT ? FORMULA_READ | FORMULA_WRITE : FORMULA_READ,
         [NAME_LOSS] = h == HOOK_REGULARIZE ? FORMULA_READ | FORMULA_WRITE : 0,
     };
@@ -61,7 +59,7 @@ static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype 
     t[NAME_LOSS].rank = 1;
     t[NAME_LOSS].shape[0] = 1;
     if (site->onehot) t[NAME_X].kind = FORMULA_ONEHOT;
-    if (h != HOOK_INIT) t[NAME_W].kind = FORMULA_WEIGHT;
+    if (h != HOOK_INIT && h != HOOK_AFTER_STEP) t[NAME_W].kind = FORMULA_WEIGHT;
     if (site->onehot || site->kind != GRAFT_LINEAR) /* the table of an embedding lies the other way round: no handle */
         t[NAME_W].may = h == HOOK_INIT && site->kind == GRAFT_LINEAR ? t[NAME_W].may : 0;
     if (virtual_rows >= 0) { /* KV and EMBED: as many rows as the technique said, and nothing goes in */
@@ -83,7 +81,9 @@ int32_t adapt_fill_names(const adapt *a, const instance *i, hook h, formula_tens
         memcpy(own->shape, i->slots[s].shape, sizeof own->shape);
         memcpy(own->stride, i->slots[s].stride, sizeof own->stride);
         own->activation = i->slots[s].activation;
-        own->may = d->role == GRAFT_NUMBER ? 0 : slot_may(d->role, h);
+        own->may = d->role == GRAFT_NUMBER || (i->slots[s].mask && h != HOOK_INIT && h != HOOK_AFTER_STEP)
+                       ? 0
+                       : slot_may(d->role, h);
         *gradient = *own;
         gradient->name = d->role == GRAFT_PARAM || d->role == GRAFT_KEPT ? tech->gradient_names[s] : "";
         gradient->may = d->role == GRAFT_NUMBER ? 0 : gradient_may(d->role, h);
@@ -157,12 +157,11 @@ static void service_run(graft_call *g, const char *text) {
     const formula *f = program_of(c, text);
     if (!f) return;
     const technique *t = technique_of(c);
-    if (c->h == HOOK_INIT) {
-        uint64_t reads = 0, writes = 0;
-        formula_uses(f, &reads, &writes);
-        c->wrote_w |= (int32_t)(writes >> NAME_W & 1);
-    }
-    if (c->checking || make_room(c, f)) return;
+    uint64_t reads = 0, writes = 0;
+    formula_uses(f, &reads, &writes);
+    c->asked = 1;
+    c->wrote_w |= c->h == HOOK_INIT && (writes >> NAME_W & 1);
+    if (adapt_open(c, reads | writes, writes) || c->checking || make_room(c, f)) return;
     double *numbers = c->i->numbers;
     const int32_t first = t->number_count - BUILTIN_COUNT;
     numbers[first + BUILTIN_STEP] = (double)g->step;
@@ -275,7 +274,7 @@ static void bind_names(adapt_calling *c, const call_tensors *t) {
         const slot_state *state = &c->i->slots[s];
         const int32_t role = slot_of(tech, s)->role;
         formula_binding *own = &c->bindings[NAMES_FIXED + s], *gradient = &c->bindings[NAMES_FIXED + n + s];
-        if (role == GRAFT_NUMBER || state->count == 0) continue;
+        if (role == GRAFT_NUMBER || state->count == 0 || state->mask) continue; /* a mask is opened when it is named */
         own->data = state->data;
         gradient->data = state->grad;
         const int64_t bytes = round_up(adapt_slot_bytes(state, c->rows, activation, real));
@@ -352,7 +351,9 @@ static int64_t formulas_scratch(const instance *i, hook h, int64_t rows) {
 
 int64_t adapt_instance_scratch(const adapt *a, const instance *i, int64_t rows, dtype activation, dtype real) {
     int64_t most = 0;
-    for (hook h = HOOK_FORWARD; h <= HOOK_BACKWARD; h++) {
+    const hook passes[] = {HOOK_FORWARD, HOOK_BACKWARD, HOOK_OBSERVE};
+    for (int n = 0; n < (i->observed ? 3 : 2); n++) {
+        const hook h = passes[n];
         const int64_t bytes = slot_scratch(a, i, h, rows, activation, real) + formulas_scratch(i, h, rows);
         most = bytes > most ? bytes : most;
     }
@@ -373,6 +374,7 @@ static int own_begin(adapt_calling *c, adapt_pass *own, const call_tensors *t) {
 }
 
 static void own_end(adapt_calling *c, adapt_pass *own) {
+    adapt_close(c);
     c->a->device->release(c->a->device, own->scratch);
     c->a->device->release(c->a->device, c->own_room);
 }
@@ -405,6 +407,15 @@ int adapt_call(adapt *a, instance *i, hook h, const adapt_pass *p, const call_te
     return err->code;
 }
 
+int adapt_call_init(adapt *a, instance *i, int64_t round, void *w, int32_t *wrote_w, graft_error *err) {
+    const call_tensors t = {.w_tensor = w};
+    adapt_calling c = call_make(a, i, HOOK_INIT, err);
+    c.public.round = round;
+    call_now(&c, NULL, &t);
+    *wrote_w |= c.wrote_w;
+    return err->code;
+}
+
 int adapt_call_round(adapt *a, instance *i, int64_t round, graft_error *err) {
     const call_tensors none = {0};
     adapt_calling c = call_make(a, i, HOOK_AFTER_STEP, err);
@@ -414,43 +425,40 @@ int adapt_call_round(adapt *a, instance *i, int64_t round, graft_error *err) {
     return call_now(&c, NULL, &none);
 }
 
+static int32_t rounds_of(const technique *t, hook h) {
+    const int32_t of_init = t->functions->rounds > 0 ? t->functions->rounds : 1;
+    return h == HOOK_INIT ? of_init : h == HOOK_AFTER_STEP ? t->rounds : 1;
+}
+
 int adapt_check(adapt *a, instance *i, hook h, const char **refused, graft_error *err) {
-    void (*const callback)(graft_call *) = hook_of(a->techniques[i->spec].functions, h);
-    for (int32_t round = 0; callback && round < (h == HOOK_AFTER_STEP ? GRAFT_ROUNDS : 1) && !err->code; round++) {
+    const technique *const t = &a->techniques[i->spec];
+    void (*const callback)(graft_call *) = hook_of(t->functions, h);
+    for (int32_t round = 0; callback && round < rounds_of(t, h) && !err->code; round++) {
         adapt_calling c = call_make(a, i, h, err);
         c.checking = 1;
+        c.public.steps = a->steps;
         c.public.round = round;
         callback(&c.public);
         i->replaces |= c.wrote_w;
+        if (h == HOOK_INIT && c.asked) i->init_rounds = round + 1;
+        if (h == HOOK_AFTER_STEP) i->steps_on |= c.asked, i->remasks |= c.wrote_mask != 0;
         if (refused && c.refused) *refused = c.refused;
     }
     return err->code;
 }
 
-int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, graft_error *err) {
-    const graft_slot *d = slot_of(&a->techniques[i->spec], slot);
-    if (!d->init || err->code || i->slots[slot].count == 0) return err->code;
+int adapt_run_init(adapt *a, instance *i, const char *text, const call_tensors *t, graft_error *err) {
+    if (!text || err->code) return err->code;
     adapt_calling c = call_make(a, i, HOOK_INIT, err);
     adapt_pass own;
-    if (own_begin(&c, &own, t) == GRAFT_OK) service_run(&c.public, d->init);
+    if (own_begin(&c, &own, t) == GRAFT_OK) service_run(&c.public, text);
     own_end(&c, &own);
     return err->code;
 }
 
-int adapt_mask(adapt *a, instance *i, void *w, int32_t *wrote, graft_error *err) {
-    const technique *t = &a->techniques[i->spec];
-    const call_tensors tensors = {.w_tensor = w};
-    for (int32_t s = 0; s < slot_count(t) && !err->code; s++) {
-        if (!(slot_of(t, s)->flags & GRAFT_MASK)) continue;
-        adapt_calling c = call_make(a, i, HOOK_INIT, err);
-        adapt_pass own;
-        char *const text = mem_format("W *= %s", slot_of(t, s)->name);
-        if (own_begin(&c, &own, &tensors) == GRAFT_OK) service_run(&c.public, text);
-        own_end(&c, &own);
-        free(text);
-        *wrote = 1;
-    }
-    return err->code;
+int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, graft_error *err) {
+    const graft_slot *d = slot_of(&a->techniques[i->spec], slot);
+    return i->slots[slot].count == 0 ? err->code : adapt_run_init(a, i, d->init, t, err);
 }
 
 int adapt_slot_init_check(adapt *a, instance *i, int32_t slot, graft_error *err) {

@@ -34,7 +34,8 @@ static void *host_slot(adapt_calling *c, const char *name, int writes, int64_t *
             elements *= names[t].shape[d];
         *count = elements;
         if (t == NAME_W && writes) c->wrote_w = 1;
-        return c->bindings[t].data;
+        c->asked = 1;
+        return adapt_open(c, UINT64_C(1) << t, writes ? UINT64_C(1) << t : 0) ? NULL : c->bindings[t].data;
     }
     fail(c->err, GRAFT_FAILED, "%s %s at %s: no slot \"%s\" that the host may %s here", name_of(c),
          adapt_hook_names[c->h], c->i->site.name, name, writes ? "write" : "read");

@@ -70,6 +70,7 @@ static void list_slot(adapt *a, int32_t spec, instance *i, int32_t s, int32_t *p
                        .rank = state->rank,
                        .count = state->count,
                        .in_file = file != NULL,
+                       .bits = state->mask,
                        .site = i,
                        .slot = s};
     p->rows = state->rank ? state->shape[0] : 1;

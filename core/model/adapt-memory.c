@@ -50,10 +50,14 @@ static int is_own(const technique *t, const instance *i, int32_t slot) {
     return ((slot_of(t, slot)->flags & GRAFT_SHARED) != 0) == (i == t->widest);
 }
 
+static int64_t slot_bytes(const slot_state *s, int64_t wide) {
+    return s->mask ? (s->count + 7) / 8 : s->count * wide;
+}
+
 static void add_size(const technique *t, const instance *i, int64_t wide, adapt_bytes *out) {
     for (int32_t k = 0; k < slot_count(t); k++) {
         const int32_t role = slot_of(t, k)->role;
-        const int64_t bytes = round_up(i->slots[k].count * wide);
+        const int64_t bytes = round_up(slot_bytes(&i->slots[k], wide));
         if (!held(role) || !is_own(t, i, k)) continue;
         if (role != GRAFT_PARAM) {
             out->buffers += bytes;
@@ -93,7 +97,7 @@ static int allocate_slot(adapt *a, instance *i, int32_t s, graft_error *err) {
     slot_state *state = &i->slots[s];
     kernels *k = a->device;
     if (!held(d->role) || state->count == 0 || !is_own(&a->techniques[i->spec], i, s)) return GRAFT_OK;
-    const int64_t bytes = state->count * dtype_bytes(k->real);
+    const int64_t bytes = slot_bytes(state, dtype_bytes(k->real));
     state->data = k->alloc(k, bytes);
     if (d->role == GRAFT_PARAM) state->grad = k->alloc(k, bytes);
     if (!state->data || (d->role == GRAFT_PARAM && !state->grad))
@@ -192,20 +196,44 @@ int32_t adapt_reads_weight(const adapt *a, int32_t point) {
     return 0;
 }
 
+/* Whether observe filled it: then its init ran before. */
+static int is_observed(const instance *i, int32_t slot) {
+    return i->observed >> (NAMES_FIXED + slot) & 1;
+}
+
 static int init_instance(adapt *a, instance *i, void *w, int32_t *replaced, graft_error *err) {
     const call_tensors t = {.w_tensor = w};
     if (i->initialized) return GRAFT_OK;
     i->initialized = 1;
     for (int32_t s = 0; s < slot_count(&a->techniques[i->spec]) && !err->code; s++)
-        if (held(slot_of(&a->techniques[i->spec], s)->role) && is_own(&a->techniques[i->spec], i, s))
+        if (held(slot_of(&a->techniques[i->spec], s)->role) && is_own(&a->techniques[i->spec], i, s) &&
+            !is_observed(i, s))
             adapt_slot_init(a, i, s, &t, err);
-    if (adapt_call(a, i, HOOK_INIT, NULL, &t, 0, 0, replaced, err)) return err->code;
-    return w ? adapt_mask(a, i, w, replaced, err) : GRAFT_OK;
+    if (err->code || adapt_call_init(a, i, i->init_rounds - 1, w, replaced, err)) return err->code;
+    if (w) adapt_mask(a, i, w, replaced, err);
+    i->mask_new = 0;
+    return err->code;
 }
 
 int adapt_init_at(adapt *a, int32_t point, void *w, int32_t *replaced, graft_error *err) {
     for (int32_t n = 0; a->at[point] && a->at[point][n] && !err->code; n++)
         init_instance(a, a->at[point][n], w, replaced, err);
+    return err->code;
+}
+
+int32_t adapt_init_rounds(const adapt *a, int32_t point) {
+    int32_t most = 1;
+    for (int32_t n = 0; a && a->at[point] && a->at[point][n]; n++)
+        most = a->at[point][n]->init_rounds > most ? a->at[point][n]->init_rounds : most;
+    return most;
+}
+
+int adapt_init_round(adapt *a, int32_t point, int64_t round, void *w, graft_error *err) {
+    int32_t replaced = 0;
+    for (int32_t n = 0; a->at[point] && a->at[point][n] && !err->code; n++)
+        if (round < a->at[point][n]->init_rounds - 1)
+            adapt_call_init(a, a->at[point][n], round, w, &replaced, err);
+    if (replaced) fail(err, GRAFT_FAILED, "%s: W is written in the last round of init alone", a->points[point].name);
     return err->code;
 }
 
@@ -274,26 +302,37 @@ int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_
     return err->code;
 }
 
-/* The optimizer moved every entry of the trained weights: those that masks hold go back to zero. */
-static int mask_trained(adapt *a, graft_error *err) {
+/* The optimizer moved every entry of the trained weights: those that masks hold go back to zero, before the techniques look at
+ * them, and once more where these wrote other masks. */
+int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err) {
+    int32_t rounds = 0;
+    if (!a || adapt_mask_trained(a, 0, err)) return err->code;
+    a->step = step;
+    a->steps = steps;
     for (int32_t s = 0; s < a->count; s++)
-        for (int32_t n = 0; n < a->techniques[s].count && !err->code; n++) {
-            const base_tensor *const t = a->points[a->techniques[s].instances[n]->point].tensor;
-            int32_t wrote = 0;
-            if (t && t->trained && t->in) adapt_mask(a, a->techniques[s].instances[n], t->master, &wrote, err);
-        }
+        rounds = a->techniques[s].rounds > rounds ? a->techniques[s].rounds : rounds;
+    for (int64_t round = 0; round < rounds; round++)
+        for (int32_t s = 0; s < a->count; s++)
+            for (int32_t n = 0; round < a->techniques[s].rounds && n < a->techniques[s].count && !err->code; n++)
+                adapt_call_round(a, a->techniques[s].instances[n], round, err);
+    return err->code ? err->code : adapt_mask_trained(a, 1, err);
+}
+
+int adapt_check_length(adapt *a, int64_t steps, graft_error *err) {
+    a->steps = steps;
+    for (int32_t s = 0; s < a->count; s++)
+        for (int32_t n = 0; n < a->techniques[s].count && !err->code; n++)
+            adapt_check(a, a->techniques[s].instances[n], HOOK_AFTER_STEP, NULL, err);
+    a->steps = 0;
     return err->code;
 }
 
-int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err) {
-    if (!a) return GRAFT_OK;
-    a->step = step;
-    a->steps = steps;
-    for (int64_t round = 0; round < GRAFT_ROUNDS; round++)
-        for (int32_t s = 0; s < a->count; s++)
-            for (int32_t n = 0; n < a->techniques[s].count && !err->code; n++)
-                adapt_call_round(a, a->techniques[s].instances[n], round, err);
-    return err->code ? err->code : mask_trained(a, err);
+int32_t adapt_goes_by_length(const adapt *a, int32_t spec) {
+    const technique *const t = &a->techniques[spec];
+    int32_t goes = t->functions->regularize != NULL;
+    for (int32_t n = 0; n < t->count; n++)
+        goes |= t->instances[n]->steps_on;
+    return goes;
 }
 
 void adapt_enable(adapt *a, int32_t spec, int32_t on) {
@@ -308,33 +347,6 @@ int32_t adapt_replaces(const adapt *a, int32_t spec) {
         for (int32_t n = 0; (spec < 0 || s == spec) && n < a->techniques[s].count; n++)
             if (a->techniques[s].instances[n]->replaces) return 1;
     return 0;
-}
-
-/* Entries of a mask that are 0. */
-static int64_t count_zeros(const adapt *a, const slot_state *mask) {
-    kernels *const k = a->device;
-    void *const raw = mem_new((size_t)mask->count, (size_t)dtype_bytes(k->real));
-    double *const values = mem_new((size_t)mask->count, sizeof *values);
-    int64_t zeros = 0;
-    k->download(k, raw, mask->data, mask->count * dtype_bytes(k->real));
-    dtype_convert(values, F64, raw, k->real, mask->count);
-    for (int64_t e = 0; e < mask->count; e++)
-        zeros += values[e] == 0;
-    free(raw);
-    free(values);
-    return zeros;
-}
-
-void adapt_masked(const adapt *a, int64_t *zeros, int64_t *all) {
-    *zeros = *all = 0;
-    for (int32_t s = 0; a && s < a->count; s++)
-        for (int32_t n = 0; n < a->techniques[s].count; n++)
-            for (int32_t k = 0; k < slot_count(&a->techniques[s]); k++) {
-                const slot_state *const mask = &a->techniques[s].instances[n]->slots[k];
-                if (!(slot_of(&a->techniques[s], k)->flags & GRAFT_MASK)) continue;
-                *zeros += count_zeros(a, mask);
-                *all += mask->count;
-            }
 }
 
 static int64_t virtual_of(const adapt *a, int32_t kind, const void **rows, void **gradient) {
@@ -434,7 +446,14 @@ void adapt_describe(const adapt *a, FILE *to) {
     for (int32_t s = 0; a && s < a->count; s++) {
         const technique *t = &a->techniques[s];
         strbuf left = {0};
-        fprintf(to, "%s%s%s: %d sites\n", t->in.name, *t->in.name ? " = " : "", t->in.component->name, (int)t->count);
+        int64_t held_weights = 0;
+        for (int32_t n = 0; n < t->count; n++)
+            for (int32_t k = 0; k < slot_count(t); k++)
+                held_weights += t->instances[n]->slots[k].mask ? t->instances[n]->slots[k].count : 0;
+        fprintf(to, "%s%s%s: %d sites", t->in.name, *t->in.name ? " = " : "", t->in.component->name, (int)t->count);
+        if (held_weights)
+            fprintf(to, ", masks over %lld weights, %lld bytes", (long long)held_weights, (long long)held_weights / 8);
+        fputc('\n', to);
         adapt_say_left_out(t, &left);
         if (left.text) fputs(left.text, to);
         strbuf_free(&left);

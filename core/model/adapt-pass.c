@@ -106,6 +106,7 @@ void adapt_linear(adapt *a, int32_t point, const adapt_pass *p, const base_tenso
                   const void *x, const int32_t *onehot, void *y) {
     graft_error err = {0}; /* formulas were checked on shapes: nothing can fail here */
     kernels *k = p->device;
+    if (p->observing) adapt_observe(a, point, p, w, x, onehot);
     chain c = chain_make(a, point, p, x);
     run_inputs(&c, &err);
     const void *b = bias ? bias->vector : NULL;
@@ -258,6 +259,7 @@ void adapt_linear_backward(adapt *a, int32_t point, const adapt_pass *p, const b
 
 void adapt_branch(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *y) {
     graft_error err = {0};
+    if (p->observing) adapt_observe(a, point, p, NULL, x, NULL);
     const chain c = chain_make(a, point, p, x);
     for (int32_t n = 0; n < c.count; n++) {
         const call_tensors t = {.x = x, .y = y};

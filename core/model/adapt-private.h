@@ -32,6 +32,8 @@ typedef struct {
     int64_t kept_at;              /* KEPT: bytes of one row's slots in front of this one in its block's area */
     void *data, *grad;            /* dev: PARAM BUFFER STEP */
     int32_t from_file;            /* its values came from a file: init is skipped */
+    int32_t mask;                 /* 1: GRAFT_MASK; data is its bits, element e in bit e % 8 of byte e / 8 */
+    int64_t zeros;                /* of a mask */
 } slot_state;
 
 typedef struct {
@@ -59,7 +61,12 @@ typedef struct instance {
     compiled *programs;
     int32_t program_count, program_capacity;
     int32_t initialized;
-    int32_t replaces;                  /* 1: its init writes W */
+    int32_t replaces;                  /* 1: its init writes W, or a mask of it does */
+    int32_t init_rounds;               /* rounds of init that ask for something, at least 1 */
+    int32_t steps_on;                  /* 1: its after_step asks for something */
+    int32_t remasks;                   /* 1: its after_step writes a mask */
+    int32_t mask_new;                  /* 1: a mask was written, W is not yet zero where it says */
+    uint64_t observed;                 /* names that the formulas of observe write, as bits of the bindings; 0: it has none */
     void *virtual_rows, *virtual_grad; /* KV and EMBED: dev real (rows, out) */
     saved_slot *saved;                 /* (slots) NULL: as they are          */
 } instance;
@@ -80,6 +87,7 @@ typedef struct {
     int32_t lowrank[4];                /* slots A and B, number s, slot H; lowrank[0] = -1: none */
     int32_t dropout;                   /* number of the option `dropout`, -1 = none */
     int32_t enabled;
+    int32_t rounds; /* of after_step */
     int32_t quantizes; /* 1: its init asked for the quantizer's round trip */
     instance **instances;
     int32_t count, capacity;
@@ -126,7 +134,7 @@ enum {
 };
 extern const char *const adapt_builtin_names[BUILTIN_COUNT];
 
-/* ---- adapt-call.c ---- */
+/* ---- adapt-call.c, adapt-mask.c ---- */
 typedef struct {
     const void *x; /* dev (rows, in), NULL where onehot serves */
     const int32_t *onehot;
@@ -149,22 +157,33 @@ typedef struct {
     char *scratch; /* behind the slots of this call: the formulas' temporaries        */
     int64_t room;  /* bytes there; -1 in a pass, whose scratch was planned for all    */
     void *own_room;
-    int32_t wrote_w;
+    void *dense[ADAPT_SLOTS]; /* dev real: masks of this call, opened to elements     */
+    void *own_w;              /* dev real: W as after_step reads it                   */
+    int32_t wrote_w, wrote_mask; /* wrote_mask: bits of slots                                 */
+    int32_t asked;               /* asked: 1 = a service that reads, writes or computes was called */
     graft_error *err;
 } adapt_calling;
 
 /* Runs one hook of one instance on the device. p may be NULL outside passes. The first error stays in err. */
 int adapt_call(adapt *a, instance *i, hook h, const adapt_pass *p, const call_tensors *t, int64_t step, int64_t steps,
                int32_t *wrote_w, graft_error *err);
-/* HOOK_AFTER_STEP in one of its rounds. */
+/* HOOK_INIT and HOOK_AFTER_STEP in one of their rounds. */
+int adapt_call_init(adapt *a, instance *i, int64_t round, void *w, int32_t *wrote_w, graft_error *err);
 int adapt_call_round(adapt *a, instance *i, int64_t round, graft_error *err);
 /* Runs one hook on shapes alone: every formula is compiled and checked. */
 int adapt_check(adapt *a, instance *i, hook h, const char **refused, graft_error *err);
-/* Runs a slot's init formula. */
+/* Runs a formula as HOOK_INIT does (NULL: nothing); a slot's own. */
+int adapt_run_init(adapt *a, instance *i, const char *formula, const call_tensors *t, graft_error *err);
 int adapt_slot_init(adapt *a, instance *i, int32_t slot, const call_tensors *t, graft_error *err);
 int adapt_slot_init_check(adapt *a, instance *i, int32_t slot, graft_error *err);
 /* W is zero wherever a MASK slot of the instance is. w: dev real (out, in); *wrote is set when there is such a slot. */
 int adapt_mask(adapt *a, instance *i, void *w, int32_t *wrote, graft_error *err);
+/* Before formulas or the host touch names (bits of the bindings) outside a pass: masks are opened, W is read. */
+int adapt_open(adapt_calling *c, uint64_t names, uint64_t writes);
+/* Masks that were written go back into their bits. */
+void adapt_close(adapt_calling *c);
+/* The masters of trained weights; only_new: where a mask was written since. */
+int adapt_mask_trained(adapt *a, int32_t only_new, graft_error *err);
 /* Every name of a hook's formulas, as many as returned; t has ADAPT_BINDINGS entries. */
 int32_t adapt_fill_names(const adapt *a, const instance *i, hook h, formula_tensor *t);
 extern const char *const adapt_hook_names[HOOK_COUNT];

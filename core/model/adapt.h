@@ -84,6 +84,13 @@ int64_t adapt_scratch(const adapt *a, int64_t rows, dtype activation, const kern
 /* ---- loading: called by the model weight by weight, before packing. w: dev real (out, in), may be replaced (*replaced) ---- */
 int adapt_init_at(adapt *a, int32_t point, void *w, int32_t *replaced, graft_error *err);
 int32_t adapt_reads_weight(const adapt *a, int32_t point); /* 1: adapt_init_at must see W here */
+/* Rounds of init; all but the last come first, at every point in the order of loading: w is only read. */
+int32_t adapt_init_rounds(const adapt *a, int32_t point);
+int adapt_init_round(adapt *a, int32_t point, int64_t round, void *w, graft_error *err);
+
+/* ---- observing: passes through the base while it is loaded, with adapt_pass.observing = 1; a site begins behind them ---- */
+int32_t adapt_observes(const adapt *a, int32_t point); /* 1: a technique looks at the x of this point; -1: of any */
+int adapt_observe_begin(adapt *a, graft_error *err);   /* first values of what observe fills */
 /* After all weights are there: SHARED buffers, tensors of files (spec folder of `start`), prepare. */
 int adapt_ready(adapt *a, graft_error *err);
 
@@ -93,6 +100,7 @@ typedef struct {
     dtype activation;
     int64_t rows, capacity; /* rows of this call (a head chunk has fewer), rows the KEPT areas were laid out for   */
     int32_t training;       /* 1: dropout is on                                                                   */
+    int32_t observing;      /* 1: the observe hooks see what layers read                                          */
     int64_t step, steps;
     const int64_t *row_key; /* dev (rows): (sample in the step) << 32 | token in the document; NULL without dropout */
     void *kept;             /* dev: KEPT area of the running block                                                */
@@ -109,6 +117,9 @@ void adapt_linear_backward(adapt *a, int32_t point, const adapt_pass *p, const b
 /* BRANCH: y is changed by the adapters of the point, x is the residual stream before the sub-block. */
 void adapt_branch(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *y);
 void adapt_branch_backward(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *dy, void *dx);
+/* What the techniques of the point observe: x (rows, in) or onehot ids; adapt_linear and adapt_branch do it themselves. */
+void adapt_observe(adapt *a, int32_t point, const adapt_pass *p, const base_tensor *w, const void *x,
+                   const int32_t *onehot);
 /* 1 when any adapter or trained tensor sits at or below this layer's input side: backward stops under the lowest. */
 int64_t adapt_lowest_layer(
     const adapt *a); /* lowest layer with something to train, -1: embeddings too; INT64_MAX: nothing */
@@ -124,8 +135,25 @@ int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_
 int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err); /* and masks of trained weights */
 /* 1: a section (-1: any) writes base weights while they are loaded. */
 int32_t adapt_replaces(const adapt *a, int32_t spec);
-/* Entries of base weights that masks hold at zero, and all entries of those weights; 0 of 0 without masks. */
-void adapt_masked(const adapt *a, int64_t *zeros, int64_t *all);
+
+/* ---- masks: entries of base weights that are held at zero ---- */
+typedef struct {
+    const char *name; /* of the site */
+    int64_t layer, zeros, all;
+    int32_t changes; /* 1: after_step may write the mask                                                */
+} adapt_mask_report;
+/* The n-th site of a section. 0: there are fewer. */
+int32_t adapt_masked(const adapt *a, int32_t spec, int32_t n, adapt_mask_report *out);
+int adapt_mask_gradients(adapt *a, graft_error *err); /* of trained weights */
+/* 1: a mask was written since W was made zero there, and W is frozen: adapt_mask_at is due. w: dev real (out, in). */
+int32_t adapt_mask_is_new(const adapt *a, int32_t point);
+int adapt_mask_at(adapt *a, int32_t point, void *w, graft_error *err);
+/* The masks came from a file. */
+int adapt_masks_read(adapt *a, graft_error *err);
+
+/* Runs the after_step hooks on shapes for a run of so many steps, which a technique may refuse. */
+int adapt_check_length(adapt *a, int64_t steps, graft_error *err);
+int32_t adapt_goes_by_length(const adapt *a, int32_t spec); /* 1: what it does may depend on the length of the run */
 void adapt_enable(adapt *a, int32_t spec, int32_t on); /* switch one adapter off and on (-1: all) */
 
 /* ---- what is trained ---- */
@@ -141,6 +169,7 @@ typedef struct {
     int32_t in_file; /* 1: adapter folders hold it (checkpoints hold all); base tensors beside one that is there too */
     struct instance *site; /* private: where it sits, NULL of a base tensor */
     int32_t slot;
+    int32_t bits; /* 1: a mask; data is U8 (count + 7) / 8, element e in bit e % 8 of byte e / 8 */
 } adapt_param;
 const adapt_param *adapt_params(const adapt *a, int32_t *count);  /* in a fixed order; borrowed */
 const adapt_param *adapt_buffers(const adapt *a, int32_t *count); /* BUFFER slots that checkpoints keep */

@@ -260,29 +260,120 @@ static int begin_device(model *m, kernels *device, dtype activation, graft_error
     return upload_ropes(m, err);
 }
 
+/* What products read of a trained matrix, made anew from its master. */
+static void refresh(model *m, base_tensor *t) {
+    kernels *const k = m->device;
+    if (!t->trained || !t->in || t->tied_to >= 0) return;
+    if (t->w.packed) k->weight_unpack(k, &t->w);
+    if (t->w.data != t->master) k->convert(k, t->w.data, t->w.type, t->master, k->real, tensor_count_of(t));
+    pack(m, t);
+}
+
+/* The numbers of a loaded matrix as dev real, released by the caller. */
+static void *read_values(model *m, const base_tensor *t, graft_error *err) {
+    kernels *const k = m->device;
+    void *const values = allocate(m, t, tensor_count_of(t) * dtype_bytes(k->real), err);
+    if (values && t->trained) k->copy(k, values, t->master, tensor_count_of(t) * dtype_bytes(k->real));
+    if (values && !t->trained) k->weight_read(k, &t->w, 0, t->out, values, k->real);
+    return values;
+}
+
+/* The rounds of init in front of the last look at each matrix as the files have it. */
+static int show_round(model *m, base_tensor *t, adapt *a, int64_t round, graft_error *err) {
+    for (int32_t p = 0; p < m->point_count && !err->code; p++) {
+        const adapt_point *const at = &m->points[p];
+        if (!(at->kinds & GRAFT_LINEAR) || at->tensor != t || round >= adapt_init_rounds(a, p) - 1) continue;
+        load_tensor(m, t, NULL, NULL, err);
+        void *const values = err->code ? NULL : read_values(m, t, err);
+        if (values) adapt_init_round(a, p, round, values, err);
+        m->device->release(m->device, values);
+        tensor_release(m->device, t);
+    }
+    return err->code;
+}
+
+static int show_rounds(model *m, adapt *a, graft_error *err) {
+    int32_t rounds = 1;
+    for (int32_t p = 0; p < m->point_count; p++)
+        rounds = adapt_init_rounds(a, p) > rounds ? adapt_init_rounds(a, p) : rounds;
+    for (int64_t round = 0; round < rounds - 1; round++)
+        for (int32_t t = 0; t < m->tensor_count && !err->code; t++)
+            show_round(m, &m->tensors[t], a, round, err);
+    return err->code;
+}
+
+/* Tensors first .. behind - 1 are loaded; those whose techniques observe were loaded without them, and begin now. */
+static int observe_section(model *m, observation *o, int32_t first, int32_t behind, adapt *a, quantize *q,
+                           graft_error *err) {
+    const int64_t section = observed_section(m, &m->tensors[behind - 1]);
+    for (int32_t t = first; t < behind; t++)
+        refresh(m, &m->tensors[t]);
+    if (observe_run(o, section, 1, err)) return err->code;
+    for (int32_t t = first; t < behind && !err->code; t++) {
+        if (!observe_waits(o, &m->tensors[t])) continue;
+        tensor_release(m->device, &m->tensors[t]);
+        load_tensor(m, &m->tensors[t], a, q, err);
+        if (!err->code) refresh(m, &m->tensors[t]);
+    }
+    return err->code ? err->code : observe_run(o, section, 0, err);
+}
+
+static int load_tensors(model *m, adapt *a, quantize *q, observation *o, graft_error *err) {
+    int32_t first = 0; /* of the section */
+    for (int32_t t = 0; t < m->tensor_count && !err->code; t++) {
+        const int waits = observe_waits(o, &m->tensors[t]);
+        const int last = t + 1 == m->tensor_count ||
+                         observed_section(m, &m->tensors[t]) != observed_section(m, &m->tensors[t + 1]);
+        if (load_tensor(m, &m->tensors[t], waits ? NULL : a, waits ? NULL : q, err) || !last) continue;
+        if (o) observe_section(m, o, first, t + 1, a, q, err);
+        first = t + 1;
+    }
+    return err->code;
+}
+
 int model_load(model *m, kernels *device, dtype activation, adapt *a, quantize *q, graft_error *err) {
     graft_error own = {0};
     err = err ? err : &own;
     if (begin_device(m, device, activation, err)) return err->code;
     if (!m->files)
         return fail(err, GRAFT_FAILED, "%s was opened by its config.json alone: it has no weights to load", m->folder);
-    for (int32_t t = 0; t < m->tensor_count && !err->code; t++)
-        load_tensor(m, &m->tensors[t], a, q, err);
+    observation *o = NULL;
+    if (show_rounds(m, a, err) == GRAFT_OK && observe_begin(m, a, &o, err) == GRAFT_OK) load_tensors(m, a, q, o, err);
+    observe_end(o);
     if (err->code) return err->code;
     model_refresh(m);
     return a ? adapt_ready(a, err) : GRAFT_OK;
 }
 
 void model_refresh(model *m) {
-    kernels *k = m->device;
-    for (int32_t i = 0; i < m->tensor_count; i++) {
-        base_tensor *t = &m->tensors[i];
-        if (!t->trained || !t->in || t->tied_to >= 0) continue;
-        if (t->w.packed) k->weight_unpack(k, &t->w);
-        if (t->w.data != t->master) k->convert(k, t->w.data, t->w.type, t->master, k->real, tensor_count_of(t));
-        pack(m, t);
-    }
+    for (int32_t i = 0; i < m->tensor_count; i++)
+        refresh(m, &m->tensors[i]);
     share_tied(m);
+}
+
+/* A frozen matrix, whose packed form is made anew; one in few bits was packed with its zeros, which stay. */
+static int mask_frozen(model *m, adapt *a, int32_t point, graft_error *err) {
+    kernels *const k = m->device;
+    base_tensor *const t = m->points[point].tensor;
+    const dtype type = t->w.type;
+    if (tensor_is_packed(t)) return GRAFT_OK;
+    void *const values = read_values(m, t, err);
+    if (values && adapt_mask_at(a, point, values, err) == GRAFT_OK) {
+        tensor_release(k, t);
+        if (tensor_allocate(m, t, err) == GRAFT_OK) {
+            k->convert(k, t->w.data, type, values, k->real, tensor_count_of(t));
+            pack(m, t);
+        }
+    }
+    k->release(k, values);
+    return err->code;
+}
+
+int model_mask(model *m, adapt *a, graft_error *err) {
+    for (int32_t p = 0; p < m->point_count && !err->code; p++)
+        if (m->points[p].kinds & GRAFT_LINEAR && !m->points[p].tensor->trained && adapt_mask_is_new(a, p))
+            mask_frozen(m, a, p, err);
+    return err->code;
 }
 
 /* FNV-1a: the stream of a tensor's draws is its name. */
@@ -382,6 +473,10 @@ int model_read_stored(model *m, int32_t tensor, float *to, graft_error *err) {
         transpose_bytes(to, turned, t->in, t->out, sizeof *to);
     free(turned);
     return err->code;
+}
+
+int32_t model_is_packed_tensor(const model *m, const base_tensor *t) {
+    return m->packed[t - m->tensors] != 0;
 }
 
 const base_tensor *model_packed_in_files(const model *m) {

@@ -56,6 +56,8 @@ struct model {
     block_map outside, *blocks;
     arena names;
 
+    model_calibration calibration;
+
     kernels *device; /* once loaded */
     dtype activation;
     float *inv_freq[MODEL_ROPES], *inv_freq_long[MODEL_ROPES]; /* dev */
@@ -92,6 +94,17 @@ int64_t first_not_finite(const void *values, dtype type, int64_t n);
 void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int size);
 /* Lowest layer with something to train, as adapt_lowest_layer, tensors marked without adapters included. */
 int64_t model_lowest_layer(const model *m, const adapt *a);
+
+/* ---- model-observe.c ---- */
+typedef struct observation observation;
+/* *out is NULL when nobody observes or there are no rows; ended in any case. */
+int observe_begin(model *m, adapt *a, observation **out, graft_error *err);
+void observe_end(observation *o);
+int64_t observed_section(const model *m, const base_tensor *t);
+/* 1: a technique observes what t multiplies: it begins behind the pass. NULL: 0. */
+int32_t observe_waits(const observation *o, const base_tensor *t);
+/* All slices through a section whose tensors are loaded, and no other that is above: observing, or for what it gives. */
+int observe_run(observation *o, int64_t section, int32_t observing, graft_error *err);
 
 /* ---- save-packed.c ---- */
 enum { PACKED_TENSORS = (int)BNB_TENSORS > (int)GPTQ_TENSORS ? (int)BNB_TENSORS : (int)GPTQ_TENSORS };

@@ -63,6 +63,7 @@ int model_save_as(model *m, const char *folder, const model_saving *how, graft_e
 int model_read_tensor(model *m, int32_t tensor, float *to, graft_error *err);
 /* The same as the files hold them, whatever became of them; an error where they lie packed there. */
 int model_read_stored(model *m, int32_t tensor, float *to, graft_error *err);
+int32_t model_is_packed_tensor(const model *m, const base_tensor *t); /* 1: it lies packed in the files */
 /* A tensor that lies packed in the files; NULL: none does. */
 const base_tensor *model_packed_in_files(const model *m);
 
@@ -102,6 +103,19 @@ typedef struct workspace workspace;
 /* Bytes a load and a workspace would take; allocates nothing. */
 void model_plan(model *m, const kernels *device, dtype activation, const adapt *a, const quantize *q,
                 const workspace_config *c, model_bytes *out);
+/* Calibration rows, shown to techniques that observe while model_load loads, block by block: each begins behind what it saw.
+ * Borrowed until then; without them nothing is observed. */
+typedef struct {
+    const model_rows *at; /* slices, each of at most workspace.rows rows */
+    int64_t count;
+    workspace_config workspace; /* without backward */
+} model_calibration;
+void model_calibrate(model *m, const model_calibration *c);
+/* Bytes that this takes beside the weights, for `rows` rows in all. */
+int64_t model_calibration_bytes(model *m, const kernels *device, dtype activation, const adapt *a,
+                                const workspace_config *c, int64_t rows);
+/* Frozen weights become zero where masks of `a` were written since (adapt_mask_is_new). */
+int model_mask(model *m, adapt *a, graft_error *err);
 /* After model_load. *out owned by the caller, freed before the model. */
 int workspace_create(model *m, adapt *a, const workspace_config *c, workspace **out, graft_error *err);
 void workspace_free(workspace *w);

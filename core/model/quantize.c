@@ -1,5 +1,6 @@
 /* quantize — which weights are packed, into what, and by whom: the table's fused kernel where it knows the layout, which must
  * equal the plugin's formulas (quantize-formula.c), or a state file (quantize-state.c). */
+#include "base/philox.h"
 #include "config/option.h"
 #include "formats/targets.h"
 #include "kernels/blocks8.h"
@@ -371,5 +372,30 @@ int quantize_round_trip(quantize *q, kernels *k, const base_tensor *like, void *
     copy.stored = F32;
     if (quantize_pack(q, k, &copy, values, err) == GRAFT_OK) k->weight_read(k, &copy.w, 0, copy.out, values, k->real);
     quantize_release(k, &copy.w);
+    return err->code;
+}
+
+int quantize_holds_zeros(quantize *q, kernels *k, const base_tensor *t, int32_t *holds, graft_error *err) {
+    enum { ROWS = 4 };
+    base_tensor part = *t;
+    part.out = t->out < ROWS ? t->out : ROWS;
+    const int64_t count = part.out * part.in, bytes = count * dtype_bytes(k->real);
+    double *const values = mem_new((size_t)count, sizeof *values);
+    void *const raw = mem_new((size_t)count, sizeof *values), *const dev = k->alloc(k, bytes);
+    for (int64_t i = 1; i < count; i += 2) /* each second is 0 */
+        values[i] = philox_normal(1, 0, (uint64_t)i) + 0.5;
+    dtype_convert(raw, k->real, values, F64, count);
+    if (dev) k->upload(k, dev, raw, bytes);
+    if (!dev)
+        fail(err, GRAFT_FAILED, "no memory for %lld bytes of a trial of the quantizer", (long long)bytes);
+    else if (quantize_round_trip(q, k, &part, dev, err) == GRAFT_OK)
+        k->download(k, raw, dev, bytes);
+    dtype_convert(values, F64, raw, k->real, count);
+    *holds = 1;
+    for (int64_t i = 0; i < count; i += 2)
+        *holds &= values[i] == 0;
+    k->release(k, dev);
+    free(raw);
+    free(values);
     return err->code;
 }

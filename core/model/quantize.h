@@ -47,6 +47,8 @@ int quantize_again(kernels *device, weight *w, const void *values, const char *n
 void quantize_adjust(const quantize *q, weight *w);
 /* Everything that hangs on a weight, packed or plain, but for `packed`. */
 void quantize_release(kernels *device, weight *w);
+/* *holds: weights that are exactly 0 stay so when t is packed; tried on some rows of random numbers. */
+int quantize_holds_zeros(quantize *q, kernels *device, const base_tensor *t, int32_t *holds, graft_error *err);
 /* values -> round trip -> values, in place: what LoftQ sees. */
 int quantize_round_trip(quantize *q, kernels *device, const base_tensor *like, void *values, graft_error *err);
 

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/philox.h"
+#include "run/sparsity.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +246,11 @@ static int pack_again(merging *m, base_tensor *t, graft_error *err) {
 /* What the base has pruned stays pruned. */
 static int restore_zeros(merging *m, const base_tensor *t, graft_error *err) {
     const int64_t count = t->out * t->in;
+    int32_t keeps = m->how->zeros == MERGE_ALL_ZEROS;
+    if (m->how->zeros == MERGE_PRUNED_ZEROS && sparsity_read(model_folder(m->s->model), t->name, &keeps, err))
+        return err->code;
+    if (!keeps) return GRAFT_OK;
+    m->report->kept++;
     float *const base = mem_new((size_t)count, sizeof *base);
     if (model_read_tensor(m->s->model, (int32_t)(t - m->tensors), base, err) == GRAFT_OK)
         for (int64_t i = 0; i < count; i++)
@@ -266,7 +272,7 @@ static int merge_weight(merging *m, int32_t point, graft_error *err) {
     for (int64_t o = 0; o < at->out && !at->bias && !err->code; o++)
         if (bias[o] != 0) say(m, point, err, "adds a constant, but this family has no bias there; keep the adapter");
     if (!err->code && check_linear(m, point, bias, err) == GRAFT_OK &&
-        (!m->how->keep_zeros || restore_zeros(m, at->tensor, err) == GRAFT_OK)) {
+        restore_zeros(m, at->tensor, err) == GRAFT_OK) {
         if (m->how->base == MERGE_PACKED && is_packed(at->tensor))
             pack_again(m, at->tensor, err);
         else
@@ -434,7 +440,8 @@ int merge_write(session *s, const char *folder, const merge_how *how, merge_repo
         merge_packed(&m, err);
         swap_thresholds(&m, thresholds); /* the folder says them */
     }
-    if (!err->code) model_save_as(s->model, folder, &as, err);
+    if (!err->code && model_save_as(s->model, folder, &as, err) == GRAFT_OK && how->zeros != MERGE_NO_ZEROS)
+        sparsity_copy(model_folder(s->model), folder, err);
     if (!packed) swap_thresholds(&m, thresholds);
     for (int32_t i = 0; i < m.tensor_count; i++)
         m.tensors[i].tied_to = was[i];

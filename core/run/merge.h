@@ -15,10 +15,17 @@ typedef enum {
     MERGE_KEEP    /* the base stays as it is, copies of the adapters lie beside it in FOLDER/adapter  */
 } merge_base;
 
+/* What is 0 in the base and stays 0, which is not quite what the adapter computed. */
+typedef enum {
+    MERGE_PRUNED_ZEROS, /* where the base was pruned, as its sparsity.json says (run/sparsity.h) */
+    MERGE_ALL_ZEROS,    /* all                                                                   */
+    MERGE_NO_ZEROS      /* none: W' is exact                                                     */
+} merge_zeros;
+
 typedef struct {
     dtype type; /* of numbers; DTYPE_COUNT: each tensor as the base stores it */
     merge_base base;
-    int keep_zeros;   /* 1: what is 0 in the base (pruned) stays 0, which is not quite what the adapter computed   */
+    merge_zeros zeros;
     double max_error; /* a layer that loses more is an error, before anything is written; 0: no limit */
 } merge_how;
 
@@ -36,6 +43,7 @@ typedef struct {
     double lost;       /* the largest of those                                     */
     const char *worst; /* its name, "" when there is none                          */
     int64_t untied;    /* heads that no longer share the embedding's numbers       */
+    int64_t kept;      /* tensors whose zeros were kept                            */
 } merge_report;
 
 /* Writes the folder; the session must be loaded with f32 activations. MERGE_PACKED leaves the session's model merged.

@@ -85,6 +85,7 @@ int metrics_add(metrics *m, const metrics_line *l, graft_error *err) {
     put_number(&line, "grad_norm", l->grad_norm);
     put_number(&line, "lr", l->lr);
     strbuf_printf(&line, ", \"tokens\": %lld", (long long)l->tokens);
+    if (l->masked) put_number(&line, "sparsity", l->sparsity);
     if (l->skipped) strbuf_puts(&line, ", \"skipped\": true");
     if (l->evaluated) put_number(&line, "eval_loss", l->eval_loss);
     strbuf_puts(&line, "}\n");

@@ -1,6 +1,6 @@
 /* metrics — metrics.jsonl: one JSON object a line for every optimizer step, and nothing that depends on the clock.
  *
- *   {"step": 7, "loss": 2.34567891, "grad_norm": 1.23456789, "lr": 0.0002, "tokens": 417, "eval_loss": 2.1}
+ *   {"step": 7, "loss": 2.34567891, "grad_norm": 1.23456789, "lr": 0.0002, "tokens": 417, "sparsity": 0.5, "eval_loss": 2.1}
  *
  * Numbers have nine significant digits; one that is not finite is null. A resumed run writes the bytes of an uninterrupted one:
  * lines behind the checkpoint are cut off when the file is opened. */
@@ -16,6 +16,8 @@ typedef struct {
     int32_t skipped;            /* 1: the gradient was not finite, nothing was updated  */
     int32_t evaluated;
     double eval_loss;
+    int32_t masked;
+    double sparsity; /* zeros among the weights that masks hold */
 } metrics_line;
 
 typedef struct metrics metrics;

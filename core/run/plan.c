@@ -8,6 +8,8 @@
 
 enum { DOCUMENTS_WITH_VIRTUAL_ROWS = 8, COMFORT_PERCENT = 70 };
 /* ids, labels, mask of a token; its id, position, target, key and origin in the slices */
+/* W and M as numbers, |W| and its place in double, and both once more while they are sorted */
+enum { BYTES_OF_A_RANK = 8 + 16 + 16 };
 enum { BYTES_OF_A_TOKEN = 40, FILE_BUFFERS = 8 << 20 };
 
 /* ---- the memory there is ---- */
@@ -77,7 +79,27 @@ static int plan_slices(const recipe *r, const session *s, const data_source *d, 
     return GRAFT_OK;
 }
 
-static void count_bytes(session *s, const data_source *d, const optimizer *o, plan *p) {
+/* Calibration comes before the passes of training and gives its memory back. */
+static void count_calibration(session *s, int64_t calibration, plan *p) {
+    const workspace_config c = {.rows = p->workspace.rows, .documents = p->workspace.documents};
+    const int64_t passes = p->bytes.activations + p->bytes.scratch;
+    const int64_t own =
+        calibration ? model_calibration_bytes(s->model, s->device, s->activation, s->adapters, &c, calibration) : 0;
+    if (own > passes) p->bytes.activations += own - passes;
+    p->bytes.host += calibration * BYTES_OF_A_TOKEN;
+}
+
+/* Masks are made from the numbers of one matrix, ranked on the host. */
+static int64_t ranking(const session *s) {
+    adapt_mask_report m;
+    int64_t widest = 0;
+    for (int32_t spec = 0; spec < s->spec_count; spec++)
+        for (int32_t n = 0; adapt_masked(s->adapters, spec, n, &m); n++)
+            if (m.all > widest) widest = m.all;
+    return widest * BYTES_OF_A_RANK;
+}
+
+static void count_bytes(session *s, const data_source *d, const optimizer *o, int64_t calibration, plan *p) {
     model_bytes m;
     adapt_bytes a = {0};
     plan_bytes *const b = &p->bytes;
@@ -91,12 +113,15 @@ static void count_bytes(session *s, const data_source *d, const optimizer *o, pl
     b->activations = m.activations;
     b->scratch = m.scratch;
     b->host = d->step_tokens * BYTES_OF_A_TOKEN + FILE_BUFFERS + a.parameters; /* an adapter is saved from one copy */
+    b->host += ranking(s);
+    count_calibration(s, calibration, p);
     p->trainable = a.trainable;
     p->total =
         b->program + b->weights + b->parameters + b->gradients + b->optimizer + b->activations + b->scratch + b->host;
 }
 
-int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, plan *out, graft_error *err) {
+int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, int64_t calibration, plan *out,
+              graft_error *err) {
     *out = (plan){.bytes.program = resident(), .available = plan_memory()};
     if (plan_steps(r, s, d, out, err) || plan_slices(r, s, d, out, err)) return err->code;
     int32_t tensors;
@@ -104,11 +129,11 @@ int plan_make(const recipe *r, session *s, const data_source *d, const optimizer
     for (int32_t i = 0; i < tensors; i++)
         if (t[i].tied_to < 0) out->weights += t[i].out * (t[i].in ? t[i].in : 1);
     out->checkpoint = r->train.checkpoint_activations == RECIPE_YES;
-    count_bytes(s, d, o, out);
+    count_bytes(s, d, o, calibration, out);
     if (r->train.checkpoint_activations == RECIPE_AUTO && out->available &&
         out->total > out->available / 100 * COMFORT_PERCENT) {
         out->checkpoint = 1;
-        count_bytes(s, d, o, out);
+        count_bytes(s, d, o, calibration, out);
     }
     return GRAFT_OK;
 }

@@ -30,9 +30,10 @@ typedef struct {
     workspace_config workspace;
 } plan;
 
-/* `optimizer` was created for the session's parameters. GRAFT_USAGE for settings that contradict the data: more steps than
+/* `optimizer` was created for the session's parameters; `calibration`: tokens shown to techniques that observe. GRAFT_USAGE for settings that contradict the data: more steps than
  * fixed batches, slices smaller than a sequence. Whether it fits is plan_check's business. */
-int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, plan *out, graft_error *err);
+int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, int64_t calibration, plan *out,
+              graft_error *err);
 int plan_check(const plan *p, graft_error *err); /* GRAFT_FAILED with the table and what helps when it does not fit */
 
 void plan_print(const plan *p, FILE *to);

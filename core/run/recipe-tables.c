@@ -37,6 +37,9 @@ static const graft_option data[] = {
     CHOICE(recipe_data, train_on, "assistant|completion|last|all",
            "what of a conversation is learned: all answers, what follows the prompt, the last answer, everything"),
     CHOICE(recipe_data, on_error, "stop|skip", "whether a damaged record ends the run or is left out and counted"),
+    INT(recipe_data, calibration, 128, 1, 1000000,
+        "sequences of `path` that a technique which observes (prune with wanda) is shown before training"),
+    INT(recipe_data, calibration_seed, 0, 0, 9007199254740992, "which sequences these are"),
     TEXT(recipe_data, allow, "", "train although the data doctor objects: no_eos, doubled_bos"),
 };
 

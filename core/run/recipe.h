@@ -42,6 +42,7 @@ typedef struct {
     int32_t packing, shuffle; /* 0 | 1                         */
     int32_t truncation;       /* RECIPE_TRUNCATE_...           */
     int32_t append_eos;       /* 0 | 1                         */
+    int64_t calibration, calibration_seed; /* sequences that techniques observe before training */
     const char *chat_template, *date, *allow;
     int64_t day;                /* `date` as seconds since 1970, 0: not given */
     int32_t train_on, on_error; /* RECIPE_TRAIN_ON_..., RECIPE_ERROR_... */

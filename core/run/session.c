@@ -159,6 +159,37 @@ static void round_trip(void *context, const base_tensor *like, void *values, gra
         quantize_round_trip(s->quantizer, s->device, like, values, err);
 }
 
+/* What masks hold at zero must be zero in few bits too, and those are made once. */
+static int check_masks(session *s, graft_error *err) {
+    int32_t points, holds = -1;
+    const adapt_point *const at = model_points(s->model, &points);
+    adapt_mask_report m;
+    for (int32_t spec = 0; spec < s->spec_count; spec++)
+        for (int32_t n = 0; adapt_masked(s->adapters, spec, n, &m) && !err->code; n++) {
+            const base_tensor *const t = at[adapt_site(s->adapters, spec, n)].tensor;
+            const char *const name = s->specs[spec].component->name;
+            if (!m.all) continue;
+            if (model_is_packed_tensor(s->model, t) && !quantize_selects(s->quantizer, t))
+                return fail(err, GRAFT_USAGE,
+                            "%s at %s: the weight lies packed in the files; a [quantizer] section says how to pack it "
+                            "again, or prune the base before it is quantized",
+                            name, m.name);
+            if (!quantize_selects(s->quantizer, t)) continue;
+            if (m.changes)
+                return fail(err, GRAFT_USAGE,
+                            "%s at %s prunes step by step, but what is packed in few bits is packed once: prune at "
+                            "once (every = 0), or leave the [quantizer] out",
+                            name, m.name);
+            if (holds < 0 && quantize_holds_zeros(s->quantizer, s->device, t, &holds, err)) return err->code;
+            if (!holds)
+                return fail(err, GRAFT_USAGE,
+                            "%s at %s: the [quantizer] does not hold a weight of 0 as 0, so nothing would be pruned; "
+                            "use another, or other options of it",
+                            name, m.name);
+        }
+    return err->code;
+}
+
 int session_open(const session_request *q, session *out, graft_error *err) {
     *out = (session){0};
     const char *folder = q->model ? q->model : q->recipe ? q->recipe->model.path : "";
@@ -178,7 +209,7 @@ int session_open(const session_request *q, session *out, graft_error *err) {
             return fail(err, GRAFT_USAGE,
                         "%s belongs to a quantized base: add a [quantizer] section, or name its packed folder",
                         adapt_component(out->adapters, n)->name);
-    return GRAFT_OK;
+    return check_masks(out, err);
 }
 
 int session_load(session *s, uint64_t seed, graft_error *err) {

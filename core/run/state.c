@@ -37,7 +37,8 @@ static void make_table(const run_tensors *r, table *t) {
         add(t, "parameters", &r->specs[param[p].spec], r->spec_count, param[p].name, r->device->real, param[p].count,
             param[p].data);
     for (int32_t b = 0; b < buffers; b++)
-        add(t, "buffers", &r->specs[buffer[b].spec], r->spec_count, buffer[b].name, r->device->real, buffer[b].count,
+        add(t, "buffers", &r->specs[buffer[b].spec], r->spec_count, buffer[b].name,
+            buffer[b].bits ? U8 : r->device->real, buffer[b].bits ? (buffer[b].count + 7) / 8 : buffer[b].count,
             buffer[b].data);
     for (int64_t s = 0; s < states; s++) {
         const adapt_param *const of = &param[state[s].param];

@@ -1,6 +1,7 @@
 /* training-private — what the files of a training run share. */
 #ifndef GRAFT_RUN_TRAINING_PRIVATE_H
 #define GRAFT_RUN_TRAINING_PRIVATE_H
+#include "run/calibrate.h"
 #include "run/metrics.h"
 #include "run/optimizer.h"
 #include "run/progress.h"
@@ -16,6 +17,7 @@ struct training {
     session session;
     data_source *data;
     optimizer *optimizer;
+    calibration calibration;
     plan plan;
     schedule schedule;
     slice_limits limits;

@@ -57,7 +57,7 @@ static int check_length(const training *t, const run_state *was, graft_error *er
                 (long long)t->plan.warmup, (long long)s + 1);
     for (int32_t n = 0; n < t->session.spec_count; n++) {
         const plugin_component *const c = t->session.specs[n].component;
-        if (c->adapter.regularize || c->adapter.after_step)
+        if (adapt_goes_by_length(t->session.adapters, n))
             return fail(err, GRAFT_USAGE,
                         "%s was written by a run of %lld steps, this one has %lld, and adapter %s goes by the "
                         "length of the run; keep it",
@@ -86,6 +86,8 @@ int training_resume(training *t, graft_error *err) {
         t->state.steps = t->plan.steps;
         t->state.warmup = t->plan.warmup;
         t->saved_at = was.step;
+        if (adapt_masks_read(t->session.adapters, err) || model_mask(t->session.model, t->session.adapters, err))
+            return err->code;
         model_refresh(t->session.model);
         return adapt_prepare(t->session.adapters, err);
     }

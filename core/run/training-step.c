@@ -1,6 +1,7 @@
 /* training-step — one optimizer step, as CONTRACT section 4 orders it. */
 #include "base/log.h"
 #include "run/gradient.h"
+#include "run/sparsity.h"
 #include "run/training-private.h"
 #include <math.h>
 
@@ -24,7 +25,10 @@ static int accumulate(training *t, const slice_list *slices, double *loss, graft
         if (model_train_slice(t->workspace, &slices->at[s], &objective, &share, err)) return err->code;
         *loss += share;
     }
-    return adapt_regularize(t->session.adapters, step, t->plan.steps, loss, err);
+    return adapt_regularize(t->session.adapters, step, t->plan.steps, loss, err) ||
+                   adapt_mask_gradients(t->session.adapters, err)
+               ? err->code
+               : GRAFT_OK;
 }
 
 /* The first thing of a step that is not finite; NULL: all is well. */
@@ -50,6 +54,7 @@ static int update(training *t, const adapt_param *params, int32_t count, double 
     gradient_clip(params, count, s->device, norm, t->recipe->train.clip_norm);
     if (optimizer_step(t->optimizer, params, lr, err) || adapt_after_step(s->adapters, step, t->plan.steps, err))
         return err->code;
+    if (model_mask(s->model, s->adapters, err)) return err->code;
     model_refresh(s->model);
     return adapt_prepare(s->adapters, err);
 }
@@ -85,6 +90,8 @@ int training_step(training *t, metrics_line *line, int64_t *tokens, graft_error 
             log_warn("step %lld is skipped: none of its tokens is to be learned", (long long)line->step);
         }
     }
+    line->sparsity = sparsity_of(&t->session);
+    line->masked = !isnan(line->sparsity);
     if (!err->code) {
         t->state.step++;
         t->state.tokens += line->tokens;

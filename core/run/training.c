@@ -5,6 +5,7 @@
 #include "run/data-open.h"
 #include "run/evaluate.h"
 #include "run/output.h"
+#include "run/sparsity.h"
 #include "run/stop.h"
 #include "run/training-private.h"
 #include <math.h>
@@ -31,6 +32,33 @@ static int create_optimizer(training *t, graft_error *err) {
                             err);
 }
 
+/* The base says that it was pruned, its weights are trained, and nothing holds its zeros. */
+static void warn_pruned(const training *t) {
+    int32_t pruned = 0, count, trains = 0;
+    graft_error ignored = {0};
+    const adapt_param *const p = adapt_params(t->session.adapters, &count);
+    for (int32_t i = 0; i < count; i++)
+        trains |= p[i].base && p[i].base->linear;
+    if (trains && isnan(sparsity_of(&t->session)) &&
+        sparsity_read(t->recipe->model.path, NULL, &pruned, &ignored) == GRAFT_OK && pruned)
+        log_warn("%s was pruned, and its zeros will be trained away; an [adapter.prune] with method = keep in front of "
+                 "the others holds them",
+                 t->recipe->model.path);
+}
+
+/* What changes masks in training needs a training, and one that is long enough. */
+static int check_masks(const training *t, graft_error *err) {
+    adapt_mask_report m;
+    for (int32_t s = 0; s < t->session.spec_count && t->plan.steps == 0; s++)
+        for (int32_t n = 0; adapt_masked(t->session.adapters, s, n, &m); n++)
+            if (m.changes)
+                return fail(err, GRAFT_USAGE,
+                            "%s prunes step by step, but nothing is trained: let an [adapter.full] or [adapter.lora] "
+                            "stand behind it, or prune at once (every = 0)",
+                            t->session.specs[s].component->name);
+    return t->plan.steps ? adapt_check_length(t->session.adapters, t->plan.steps, err) : GRAFT_OK;
+}
+
 int training_open(const recipe *r, registry *plugins, const training_options *o, training **out, graft_error *err) {
     training *const t = mem_new(1, sizeof *t);
     *t = (training){.recipe = r, .plugins = plugins, .options = *o, .base_model = path_absolute(r->model.path)};
@@ -39,8 +67,11 @@ int training_open(const recipe *r, registry *plugins, const training_options *o,
         .recipe = r, .plugins = plugins, .device = o->device, .seed = (uint64_t)r->train.seed};
     if ((!o->plan_only && output_check(r, o->resume, o->overwrite, &t->checkpoint, err)) ||
         session_open(&request, &t->session, err) || data_open(r, &t->session, &t->data, err) ||
-        create_optimizer(t, err) || plan_make(r, &t->session, t->data, t->optimizer, &t->plan, err))
+        create_optimizer(t, err) || calibration_open(r, &t->session, t->data, &t->calibration, err) ||
+        plan_make(r, &t->session, t->data, t->optimizer, t->calibration.tokens, &t->plan, err) ||
+        check_masks(t, err))
         return err->code;
+    warn_pruned(t);
     t->schedule = (schedule){.component = r->schedule.use.component,
                              .config = r->schedule.use.config,
                              .lr = r->optimizer.lr,
@@ -67,11 +98,16 @@ void training_describe(const training *t, FILE *to) {
     adapt_describe(t->session.adapters, to);
 }
 
+void training_sparsity(const training *t, FILE *to) {
+    sparsity_print(&t->session, to);
+}
+
 void training_close(training *t) {
     if (!t) return;
     workspace_free(t->workspace);
     optimizer_free(t->optimizer);
     if (t->data) t->data->close(t->data);
+    calibration_free(&t->calibration);
     session_close(&t->session);
     run_state_free(&t->state);
     free(t->checkpoint);
@@ -82,9 +118,13 @@ void training_close(training *t) {
 /* ---- running ---- */
 
 static int load(training *t, graft_error *err) {
-    if (session_load(&t->session, (uint64_t)t->recipe->train.seed, err) || optimizer_allocate(t->optimizer, err) ||
+    if (t->calibration.tokens)
+        log_info("calibration: %lld sequences, %lld tokens", (long long)t->calibration.sequences.count,
+                 (long long)t->calibration.tokens);
+    if (calibration_give(&t->calibration, &t->session, &t->limits, &t->plan.workspace, err) || session_load(&t->session, (uint64_t)t->recipe->train.seed, err) || optimizer_allocate(t->optimizer, err) ||
         workspace_create(t->session.model, t->session.adapters, &t->plan.workspace, &t->workspace, err))
         return err->code;
+    calibration_free(&t->calibration);
     if (t->checkpoint && training_resume(t, err)) return err->code;
     if (t->options.resume && !t->checkpoint) log_info("there is no checkpoint yet: the run begins at its first step");
     if (output_begin(t->recipe, t->options.overwrite && !t->checkpoint, err)) return err->code;
@@ -167,9 +207,7 @@ static void fill_result(const training *t, training_result *out) {
     out->best_step = t->state.best_step;
     out->best_loss = t->state.best_loss;
     out->peak_memory = progress_peak_memory();
-    int64_t zeros, all;
-    adapt_masked(t->session.adapters, &zeros, &all);
-    out->sparsity = all ? (double)zeros / (double)all : NAN;
+    out->sparsity = sparsity_of(&t->session);
 }
 
 static int write_result(const training *t, const training_result *r, graft_error *err) {

@@ -82,7 +82,9 @@ typedef struct {
  * and out make of it. Its init runs once, with the largest; a file may lack it then, so let init give the same in every run. */
 #define GRAFT_SHARED   1
 #define GRAFT_UNSIGNED 2 /* slot flag: values are never negative; picks the 8-bit map without signs */
-#define GRAFT_MASK     4 /* slot flag, BUFFER of W's shape: the core keeps W zero where it is 0 */
+/* Slot flag, BUFFER of W's shape: the core keeps W zero where it is 0. One bit a weight in memory and checkpoints (not 0 is 1);
+ * init and after_step may name it. */
+#define GRAFT_MASK 4
 
 /* Placeholders of file: {site} the point's path, {parent} and {leaf} what stands in front of and behind its last dot, {layer} its
  * number, {name} the adapter's name, {branch} AdapterHub's word for a sub-block. */
@@ -165,9 +167,9 @@ struct graft_call {
     const void *self; /* the component's options struct, as its `config_size` says */
     const graft_site *site;
     int64_t step, steps; /* of the run; step counts from 1, 0 outside training         */
-    int64_t round;       /* after_step: 0 at every site, then 1 at every site          */
+    int64_t round;       /* init, after_step: 0 at every site, then 1 at every site ... */
 };
-#define GRAFT_ROUNDS 2
+#define GRAFT_ROUNDS 2 /* of after_step, where an adapter does not say how many */
 
 static inline void graft_run(graft_call *c, const char *formulas) {
     c->services->run(c, formulas);
@@ -179,11 +181,16 @@ static inline void graft_run(graft_call *c, const char *formulas) {
 #define GRAFT_PREPARE_DETACHED 4 /* the gradient holds STEP slots fixed                                    */
 
 /* Each callback may be NULL. What each may write, all else being read-only:
- * bind (on shapes alone) numbers · init PARAM BUFFER TEMP W · observe BUFFER TEMP · prepare STEP TEMP ·
+ * bind (on shapes alone) numbers · observe BUFFER TEMP · init PARAM BUFFER TEMP W · prepare STEP TEMP ·
  * forward y KEPT TEMP · backward dPARAM (+= -= only) dKEPT dx dy TEMP · regularize loss d* TEMP ·
  * after_step PARAM BUFFER TEMP · save TEMP. forward is pure and never sums over rows.
  * In a pass (forward, backward, observe) a callback may choose between statements by its options and its site alone.
- * after_step runs in two rounds: what sites leave in a SHARED slot in the first, all see in the second.
+ * W is a tensor (out, in) in init and, to read, in after_step; elsewhere a handle for products with rows.
+ * observe, before init and only where its formulas are not absent: the layers' inputs x (rows, in) on calibration rows of the
+ * run's data, slice by slice, through the base without adapters. A block is observed whole, then its sites begin (init), then
+ * what it gives is computed anew and becomes the input of the next block. BUFFERs that it writes hold their `init`, else 0.
+ * after_step runs in rounds, and so does init of adapters that set `rounds`: what sites leave in a SHARED slot in one round, all
+ * see in the next. W is written in the last round of init; a round in which nothing is asked for is left out.
  * save: a TEMP slot with the `file` of a PARAM is written in its place. */
 typedef struct {
     int64_t size;
@@ -200,6 +207,7 @@ typedef struct {
     void (*save)(graft_call *c);
     const char
         *targets; /* used where none are given, "k_proj, v_proj": those that the model has; NULL = the family's */
+    int32_t rounds, reserved; /* of init and after_step, at most 8; 0 = one of init, GRAFT_ROUNDS of after_step     */
 } graft_adapter;
 
 /* ---- quantizer: "graft.quantizer/1" ------------------------------------------------------------------------------------ */

@@ -1,81 +1,212 @@
 /* prune — weights that matter least are zero, and stay zero. Han et al., 2015, arXiv:1506.02626
  *
- *   magnitude:  t = the entry at place ⌊ratio·size⌋ of |W| in ascending order;   M = |W| > t
- *   nm:         of every m neighbours in a row the n smallest |W| are zero, the first of equal ones; n = 2, m = 4 is what
- *               sparse tensor cores multiply. Mishra et al., 2021, arXiv:2104.08378
+ *   magnitude   of each matrix:  t = the entry at place ⌊ratio·size⌋ of |W| in ascending order, M = |W| > t
+ *   global      the same with one t for all matrices together
+ *   wanda       of each row the ⌊ratio·in⌋ smallest |W[o,i]|·‖x_i‖, where ‖x_i‖² = Σ x[n,i]² over the inputs that the layer sees
+ *               in calibration rows of the run's data. Sun et al., 2023, arXiv:2306.11695
+ *   nm          of every m neighbours in a row the n smallest |W|; n = 2, m = 4 is what sparse tensor cores multiply.
+ *               Mishra et al., 2021, arXiv:2104.08378
+ *   wanda_nm    the same by |W|·‖x‖
+ *   keep        M = W ≠ 0: what is zero already stays zero
+ * Of equal values the first is zeroed, but up to t all (exact = yes: the first ones).
  *
- * The mask M is all there is: W := M ⊙ W where weights are loaded, before they are packed, and again after every step
- * where W itself is trained, which is the core's work (GRAFT_MASK). So `prune` stands in front of any technique. Alone, it
- * writes the pruned model; a LoRA beside it learns on the pruned base. M (out, in). */
+ * every > 0 prunes while training: at step begin, begin + every ... end the share of zeros is
+ *   ratio + (initial - ratio)·(1 - (step - begin) / (end - begin))³            Zhu & Gupta, 2017, arXiv:1710.01878
+ *
+ * The mask M is all there is: W := M ⊙ W where weights are loaded, before they are packed, and again whenever W or M changed,
+ * which is the core's work (GRAFT_MASK). So `prune` stands in front of any technique. Alone, it writes the pruned model; a LoRA
+ * beside it learns on the pruned base. M (out, in), a bit a weight; a (in). */
 #include <graft/graft.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { MAGNITUDE, NM };
+enum { MAGNITUDE, GLOBAL, WANDA, NM, WANDA_NM, KEEP };
+enum { BINS = 65536, LOW_BITS = 15 }; /* of the 31 bits of |W| as a float the first 16, then the last 15 */
 
 typedef struct {
-    int32_t method, reserved;
-    double ratio;
-    int64_t n, m;
+    int32_t method, exact;
+    double ratio, initial;
+    int64_t n, m, begin, end, every;
 } prune;
 
 static const graft_option options[] = {
-    GRAFT_OPTION_CHOICE(prune, method, "magnitude|nm", 0, "magnitude of a whole matrix, or n of every m neighbours",
+    GRAFT_OPTION_CHOICE(prune, method, "magnitude|global|wanda|nm|wanda_nm|keep", 0,
+                        "what is compared: a matrix, all together, rows by what they read, m neighbours; keep: old zeros",
                         NULL),
-    GRAFT_OPTION_REAL(prune, ratio, 0.5, 0, 0.999, "magnitude: share of a matrix that becomes zero", NULL),
-    GRAFT_OPTION_INT(prune, n, 2, 1, 63, "nm: how many of m become zero", NULL),
-    GRAFT_OPTION_INT(prune, m, 4, 2, 64, "nm: neighbours in a row that are judged together", NULL),
+    GRAFT_OPTION_REAL(prune, ratio, 0.5, 0, 0.999999, "magnitude, global, wanda: share of the weights that becomes zero",
+                      NULL),
+    GRAFT_OPTION_BOOL(prune, exact, 0, "magnitude: not one zero more than the ratio says, whatever is equal", NULL),
+    GRAFT_OPTION_INT(prune, n, 2, 1, 63, "nm, wanda_nm: how many of m become zero", NULL),
+    GRAFT_OPTION_INT(prune, m, 4, 2, 64, "nm, wanda_nm: neighbours in a row that are judged together", NULL),
+    GRAFT_OPTION_INT(prune, every, 0, 0, 1e9, "steps from one choice to the next, ever more zeros; 0: once, at the start",
+                     NULL),
+    GRAFT_OPTION_REAL(prune, initial, 0, 0, 0.999999, "every > 0: share of zeros at step begin", NULL),
+    GRAFT_OPTION_INT(prune, begin, 0, 0, 1e9, "every > 0: step of the first choice, 0: at the start", NULL),
+    GRAFT_OPTION_INT(prune, end, 0, 0, 1e9, "every > 0: step of the last choice, 0: the last of the run", NULL),
 };
 
 static const graft_slot slots[] = {
-    {"M", "out, in", GRAFT_BUFFER, GRAFT_MASK, NULL, NULL, NULL, "", NULL},
+    {"M",      "out, in",                              GRAFT_BUFFER, GRAFT_MASK,   NULL,    NULL, NULL, "", NULL},
+    {"a",      "in * (method == 2 || method == 4)",    GRAFT_BUFFER, 0,            "a = 0", NULL, NULL, "", NULL},
+    {"counts", "2 * (method == 1), 65536",             GRAFT_BUFFER, GRAFT_SHARED, NULL,    NULL, NULL, "", NULL},
 };
+
+static int by_input(const prune *o) {
+    return o->method == WANDA || o->method == WANDA_NM;
+}
 
 static void bind(graft_call *c) {
     const prune *o = c->self;
-    if (c->site->onehot) c->services->refuse(c, "an embedding is read by rows, not multiplied");
-    if (c->site->onehot || o->method != NM) return;
-    if (o->n >= o->m) c->services->fail(c, "n must be below m: all weights would be zero");
-    if (c->site->in % o->m)
+    const int neighbours = o->method == NM || o->method == WANDA_NM;
+    if (c->site->onehot) {
+        c->services->refuse(c, "an embedding is read by rows, not multiplied");
+        return;
+    }
+    if (neighbours && o->n >= o->m) c->services->fail(c, "n must be below m: all weights would be zero");
+    if (neighbours && c->site->in % o->m)
         c->services->fail(c, "m does not divide the inputs; choose another m, or exclude this module");
+    if (o->exact && o->method != MAGNITUDE) c->services->fail(c, "exact is for method = magnitude");
+    if (o->every && (neighbours || o->method == KEEP))
+        c->services->fail(c, "every needs a share that grows: method = magnitude, global or wanda");
+    if (o->every && o->initial > o->ratio) c->services->fail(c, "initial is above ratio: zeros only become more");
+    if (o->every && o->end && o->end <= o->begin) c->services->fail(c, "end must be behind begin");
+    if (!o->every && (o->begin || o->end || o->initial > 0))
+        c->services->fail(c, "begin, end and initial belong to a schedule: set every");
 }
 
-/* size (in) -> mask (out), `order` is scratch; all of `count` entries. */
-static void by_magnitude(const graft_call *c, const prune *o, double *size, int64_t count, int64_t *order) {
-    const int64_t place = (int64_t)((double)count * o->ratio);
-    double threshold = 0;
+static void observe(graft_call *c) {
+    if (by_input(c->self)) graft_run(c, "a[i] += x[n,i] * x[n,i]");
+}
+
+/* ---- which are zero: size (count) -> mask (count), `order` is scratch ---- */
+
+/* The `zeros` smallest, the first of equal ones. */
+static void smallest(const graft_call *c, double *size, int64_t count, int64_t zeros, int64_t *order) {
     c->services->rank(size, count, order);
     for (int64_t i = 0; i < count; i++)
-        if (order[i] == place) threshold = size[i];
+        size[i] = order[i] >= zeros;
+}
+
+static void up_to(double *size, int64_t count, double threshold) {
     for (int64_t i = 0; i < count; i++)
         size[i] = size[i] > threshold;
 }
 
-static void by_neighbours(const graft_call *c, const prune *o, double *size, int64_t count, int64_t *order) {
-    for (int64_t first = 0; first + o->m <= count; first += o->m) {
-        c->services->rank(size + first, o->m, order);
-        for (int64_t i = 0; i < o->m; i++)
-            size[first + i] = order[i] >= o->n;
+static void matrix(const graft_call *c, double *size, int64_t count, double share, int64_t *order) {
+    const prune *o = c->self;
+    const int64_t place = (int64_t)((double)count * share);
+    double threshold = 0;
+    if (o->exact) {
+        smallest(c, size, count, place, order);
+        return;
     }
+    c->services->rank(size, count, order);
+    for (int64_t i = 0; i < count; i++)
+        if (order[i] == place) threshold = size[i];
+    up_to(size, count, threshold);
+}
+
+/* ---- one threshold for all: found by counting, 16 and 15 bits of it in two rounds over all sites ---- */
+
+static uint32_t bits_of(double size) {
+    const float narrow = (float)size;
+    uint32_t bits;
+    memcpy(&bits, &narrow, sizeof bits);
+    return bits;
+}
+
+/* The bin in which place *place lies; *place becomes its place in that bin. */
+static uint32_t bin_of(const double *counts, double *place) {
+    uint32_t bin = 0;
+    while (bin < BINS - 1 && counts[bin] <= *place)
+        *place -= counts[bin++];
+    return bin;
+}
+
+static void together(graft_call *c, double *size, int64_t count, double share) {
+    double *counts = calloc(2 * BINS, sizeof *counts), all = 0;
+    if (!counts) {
+        c->services->fail(c, "no memory to count the weights");
+        return;
+    }
+    if (c->round > 0 || c->step == 0 || c->site->site > 0) c->services->read(c, "counts", counts);
+    for (int64_t i = 0; i < count && c->round == 0; i++)
+        counts[bits_of(size[i]) >> LOW_BITS]++;
+    for (uint32_t b = 0; b < BINS; b++)
+        all += counts[b];
+    double place = floor(all * share);
+    const uint32_t high = bin_of(counts, &place);
+    for (int64_t i = 0; i < count && c->round == 1; i++)
+        if (bits_of(size[i]) >> LOW_BITS == high) counts[BINS + (bits_of(size[i]) & ((1u << LOW_BITS) - 1))]++;
+    if (c->round < 2) {
+        c->services->write(c, "counts", counts);
+    } else {
+        const uint32_t bits = high << LOW_BITS | bin_of(counts + BINS, &place);
+        float threshold;
+        memcpy(&threshold, &bits, sizeof threshold);
+        up_to(size, count, (double)threshold);
+        c->services->write(c, "M", size);
+    }
+    free(counts);
+}
+
+/* ---- by site ---- */
+
+/* |W|, or |W|·‖x‖ in float as the paper's code has it. */
+static void sizes(graft_call *c, double *size, double *a) {
+    const int64_t in = c->site->in, count = c->site->out * in;
+    c->services->read(c, "W", size);
+    if (by_input(c->self)) c->services->read(c, "a", a);
+    for (int64_t i = 0; i < count; i++)
+        size[i] = by_input(c->self) ? (double)(fabsf((float)size[i]) * sqrtf((float)a[i % in])) : fabs(size[i]);
+}
+
+static void choose(graft_call *c, double share) {
+    const prune *o = c->self;
+    const int64_t in = c->site->in, count = c->site->out * in, group = o->method == WANDA ? in : o->m;
+    const int64_t zeros = o->method == WANDA ? (int64_t)((double)in * share) : o->n;
+    double *size = malloc((size_t)count * sizeof *size), *a = calloc((size_t)in, sizeof *a);
+    int64_t *order = malloc((size_t)(o->method == MAGNITUDE ? count : group) * sizeof *order);
+    if (!size || !a || !order) {
+        c->services->fail(c, "no memory to rank the weights");
+    } else {
+        sizes(c, size, a);
+        if (o->method == MAGNITUDE)
+            matrix(c, size, count, share, order);
+        else if (o->method == KEEP)
+            up_to(size, count, 0);
+        for (int64_t first = 0; (by_input(o) || o->method == NM) && first < count; first += group)
+            smallest(c, size + first, group, zeros, order);
+        if (o->method == GLOBAL)
+            together(c, size, count, share);
+        else
+            c->services->write(c, "M", size);
+    }
+    free(size);
+    free(a);
+    free(order);
 }
 
 static void init(graft_call *c) {
     const prune *o = c->self;
-    const int64_t count = c->site->out * c->site->in;
-    double *size = malloc((size_t)count * sizeof *size);
-    int64_t *order = malloc((size_t)count * sizeof *order);
-    if (size && order) {
-        c->services->read(c, "W", size);
-        for (int64_t i = 0; i < count; i++)
-            size[i] = fabs(size[i]);
-        (o->method == NM ? by_neighbours : by_magnitude)(c, o, size, count, order);
-        c->services->write(c, "M", size);
-        graft_run(c, "W *= M");
-    } else {
-        c->services->fail(c, "no memory to rank the weights");
+    if (o->every && (o->begin > 0 || o->initial == 0)) {
+        if (c->round == 0) graft_run(c, "M = 1");
+    } else if (c->round == 0 || o->method == GLOBAL) {
+        choose(c, o->every ? o->initial : o->ratio);
     }
-    free(size);
-    free(order);
+}
+
+static void after_step(graft_call *c) {
+    const prune *o = c->self;
+    const int64_t end = o->end ? o->end : c->steps, t = c->step;
+    if (!o->every || (c->round > 0 && o->method != GLOBAL)) return;
+    if (c->steps && (end > c->steps || o->begin >= end))
+        c->services->fail(c, "the run is shorter than its schedule of pruning: lower begin and end, or train longer");
+    if (t > 0 && (t < o->begin || t > end || (t < end && (t - o->begin) % o->every))) return;
+    const double left = t > 0 ? 1 - (double)(t - o->begin) / (double)(end - o->begin) : 0; /* on shapes (0) all is shown */
+    const double share = o->ratio + (o->initial - o->ratio) * left * left * left;
+    if (share > 0) choose(c, share);
 }
 
 static const graft_adapter adapter = {
@@ -83,18 +214,21 @@ static const graft_adapter adapter = {
     .sites = GRAFT_LINEAR,
     .flags = GRAFT_LINEAR_IN_X,
     .bind = bind,
+    .observe = observe,
     .init = init,
+    .after_step = after_step,
+    .rounds = 3,
 };
 
 static const graft_component prune_component = {
     .size = sizeof(graft_component),
     .kind = "graft.adapter/1",
     .name = "prune",
-    .doc = "zeros in place of the smallest weights, kept through training",
-    .paper = "Han et al., 2015, arXiv:1506.02626",
+    .doc = "zeros in place of the weights that matter least, kept through training",
+    .paper = "Han et al., 2015, arXiv:1506.02626; Wanda: Sun et al., 2023, arXiv:2306.11695",
     .config_size = sizeof(prune),
     .options = GRAFT_ROWS(options),
     .slots = GRAFT_ROWS(slots),
     .functions = &adapter,
 };
-GRAFT_PLUGIN(prune_component, "0.1.0")
+GRAFT_PLUGIN(prune_component, "0.2.0")

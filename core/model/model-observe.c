@@ -1,0 +1,99 @@
+/* model-observe — calibration rows through the base while it is loaded, for techniques that observe: the residual stream of
+ * every slice waits in front of the block that is loaded next. A section is the embeddings (-1), a block, or final norm and
+ * head (the number of blocks). */
+#include "model/pass.h"
+#include <stdlib.h>
+
+struct observation {
+    model *m;
+    adapt *a;
+    workspace *w;
+    model_calibration rows;
+    void **x;     /* of each slice: dev (rows, hidden)     */
+    int64_t last; /* section behind which nobody observes  */
+};
+
+int64_t observed_section(const model *m, const base_tensor *t) {
+    const int32_t place = (int32_t)(t - m->tensors);
+    const int top = place == m->outside.weight[ROLE_HEAD] || place == m->outside.weight[ROLE_FINAL_NORM] ||
+                    place == m->outside.bias[ROLE_FINAL_NORM];
+    return top ? m->shape.layers : t->layer;
+}
+
+int64_t model_calibration_bytes(model *m, const kernels *device, dtype activation, const adapt *a,
+                                const workspace_config *c, int64_t rows) {
+    model_bytes bytes;
+    model_plan(m, device, activation, a, NULL, c, &bytes);
+    return bytes.activations + bytes.scratch + rows * m->shape.hidden * dtype_bytes(activation);
+}
+
+void observe_end(observation *o) {
+    if (!o) return;
+    for (int64_t s = 0; s < o->rows.count; s++)
+        o->m->device->release(o->m->device, o->x[s]);
+    workspace_free(o->w);
+    adapt_enable(o->a, -1, 1);
+    free(o->x);
+    free(o);
+}
+
+int observe_begin(model *m, adapt *a, observation **out, graft_error *err) {
+    *out = NULL;
+    if (!a || !adapt_observes(a, -1)) return GRAFT_OK;
+    if (!m->calibration.count)
+        return fail(err, GRAFT_USAGE,
+                    "a technique observes what the layers read, and there are no calibration rows: only `graft train` "
+                    "has some, of the run's data");
+    observation *const o = *out = mem_new(1, sizeof *o);
+    *o = (observation){.m = m, .a = a, .rows = m->calibration, .last = -2};
+    o->x = mem_new((size_t)o->rows.count, sizeof *o->x);
+    adapt_enable(a, -1, 0); /* the base alone is observed: no adapter has begun */
+    for (int32_t p = 0; p < m->point_count; p++) {
+        const adapt_point *const at = &m->points[p];
+        const int64_t section = at->tensor ? observed_section(m, at->tensor) : at->layer;
+        if (adapt_observes(a, p) && section > o->last) o->last = section;
+    }
+    for (int64_t s = 0; s < o->rows.count && !err->code; s++) {
+        const int64_t bytes = o->rows.at[s].rows * m->shape.hidden * dtype_bytes(m->activation);
+        o->x[s] = m->device->alloc(m->device, bytes);
+        if (!o->x[s]) fail(err, GRAFT_FAILED, "no memory for %lld bytes of calibration rows", (long long)bytes);
+    }
+    return err->code || adapt_observe_begin(a, err) ? err->code
+                                                    : workspace_create(m, a, &o->rows.workspace, &o->w, err);
+}
+
+int32_t observe_waits(const observation *o, const base_tensor *t) {
+    for (int32_t p = 0; o && p < o->m->point_count; p++)
+        if (o->m->points[p].tensor == t && o->m->points[p].kinds & GRAFT_LINEAR && adapt_observes(o->a, p)) return 1;
+    return 0;
+}
+
+static void run_slice(observation *o, pass *p, int64_t section, void *x) {
+    const model *const m = o->m;
+    const int64_t bytes = p->rows * m->shape.hidden * dtype_bytes(p->type);
+    if (section < 0) {
+        embed_forward(p, x);
+    } else if (section < m->shape.layers) {
+        block_forward(p, section, x, o->w->x[1]);
+        if (!p->call.observing) p->k->copy(p->k, x, o->w->x[1], bytes);
+    } else {
+        norm_rows(p, -1, ROLE_FINAL_NORM, x, o->w->norm, p->rows);
+        adapt_observe(o->a, m->outside.point[ROLE_HEAD], &p->call, tensor_at(m, m->outside.weight[ROLE_HEAD]),
+                      o->w->norm, NULL);
+    }
+}
+
+int observe_run(observation *o, int64_t section, int32_t observing, graft_error *err) {
+    if (section > o->last || (section == o->m->shape.layers && !observing)) return GRAFT_OK;
+    for (int64_t s = 0; s < o->rows.count; s++) {
+        pass p;
+        if (pass_begin(o->w, &o->rows.at[s], &p, err)) return err->code;
+        p.call.observing = observing;
+        run_slice(o, &p, section, o->x[s]);
+    }
+    return GRAFT_OK;
+}
+
+void model_calibrate(model *m, const model_calibration *c) {
+    m->calibration = c ? *c : (model_calibration){0};
+}

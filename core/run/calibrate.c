@@ -1,0 +1,76 @@
+/* calibrate — choosing and cutting. */
+#include "run/calibrate.h"
+#include "base/philox.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* The steps of one pass over the data in an order that the seed makes (Fisher & Yates). Owned by the caller. */
+static int64_t *order_of(int64_t steps, uint64_t seed) {
+    int64_t *const order = mem_new((size_t)steps, sizeof *order);
+    for (int64_t i = 0; i < steps; i++)
+        order[i] = i;
+    for (int64_t i = steps - 1; i > 0; i--) {
+        const int64_t k = (int64_t)(philox_bits(seed, 0, (uint64_t)i) % (uint64_t)(i + 1)), kept = order[i];
+        order[i] = order[k];
+        order[k] = kept;
+    }
+    return order;
+}
+
+static int64_t tokens_of(const sequence *s) {
+    int64_t tokens = 0;
+    for (int64_t t = 0; t < s->tokens; t++)
+        tokens += !s->mask || s->mask[t];
+    return tokens;
+}
+
+/* A sequence of another list, its arrays copied. */
+static void add_copy(sequence_list *to, const sequence *s) {
+    const size_t n = (size_t)s->tokens;
+    sequence *const own = sequence_list_add(to);
+    const int32_t *const arrays[] = {s->ids, s->labels, s->positions, s->documents};
+    const int32_t **const into[] = {&own->ids, &own->labels, &own->positions, &own->documents};
+    own->tokens = s->tokens;
+    for (int i = 0; i < 4; i++)
+        if (arrays[i]) *into[i] = memcpy(arena_new(&to->memory, n, sizeof(int32_t)), arrays[i], n * sizeof(int32_t));
+    if (s->mask) own->mask = memcpy(arena_new(&to->memory, n, 1), s->mask, n);
+}
+
+int calibration_open(const recipe *r, const session *s, data_source *d, calibration *out, graft_error *err) {
+    if (!adapt_observes(s->adapters, -1)) return GRAFT_OK;
+    const int64_t wanted = r->data.calibration;
+    int64_t *const order = order_of(d->steps_per_epoch, (uint64_t)r->data.calibration_seed);
+    for (int64_t k = 0; k < d->steps_per_epoch && out->sequences.count < wanted && !err->code; k++) {
+        sequence_list of_step = {0};
+        d->fetch(d, order[k], &of_step, err);
+        for (int64_t i = 0; i < of_step.count && out->sequences.count < wanted; i++) {
+            const int64_t tokens = tokens_of(&of_step.at[i]);
+            if (tokens) add_copy(&out->sequences, &of_step.at[i]);
+            out->tokens += tokens;
+        }
+        sequence_list_free(&of_step);
+    }
+    free(order);
+    if (!err->code && out->tokens == 0)
+        fail(err, GRAFT_FAILED, "a technique observes what the layers read, but the data hold no token to show it");
+    return err->code;
+}
+
+int calibration_give(calibration *c, const session *s, const slice_limits *limits, const workspace_config *w,
+                     graft_error *err) {
+    if (!c->tokens) return GRAFT_OK;
+    slice_limits own = *limits;
+    own.what = "calibration";
+    own.first = 0; /* no adapter has virtual rows yet */
+    if (slices_cut(&c->sequences, &own, &c->slices, err)) return err->code;
+    const model_calibration rows = {
+        .at = c->slices.at, .count = c->slices.count, .workspace = {.rows = w->rows, .documents = w->documents}};
+    model_calibrate(s->model, &rows);
+    return GRAFT_OK;
+}
+
+void calibration_free(calibration *c) {
+    sequence_list_free(&c->sequences);
+    slices_free(&c->slices);
+    *c = (calibration){0};
+}
