@@ -38,8 +38,8 @@ static json_t *as_json(const merge_report *r, const char *folder) {
     for (int32_t i = 0; i < r->count; i++)
         json_array_append_new(layers, json_pack("{s:s, s:f, s:f}", "name", r->layers[i].name, "error",
                                                 r->layers[i].error, "lost", r->layers[i].lost));
-    return json_pack("{s:s, s:I, s:f, s:f, s:s, s:I, s:I, s:o}", "path", folder, "tensors", (json_int_t)r->count, "error",
-                     r->error, "lost", r->lost, "worst", r->worst, "untied", (json_int_t)r->untied, "kept",
+    return json_pack("{s:s, s:I, s:f, s:f, s:s, s:I, s:I, s:o}", "path", folder, "tensors", (json_int_t)r->count,
+                     "error", r->error, "lost", r->lost, "worst", r->worst, "untied", (json_int_t)r->untied, "kept",
                      (json_int_t)r->kept, "layers", layers);
 }
 
@@ -68,8 +68,8 @@ static int run(int count, char **words) {
         {"base",              required_argument, NULL, BASE},
         {"max-error",                  required_argument, NULL, MAX_ERROR},
         {"keep-zeros",no_argument, NULL, KEEP_ZEROS},
-        {"fill-zeros",no_argument, NULL, FILL_ZEROS},
-        {0             }
+        {"fill-zeros",              no_argument, NULL, FILL_ZEROS},
+        {0       }
     };
     cli_options o;
     merge_how how = {.type = DTYPE_COUNT};

@@ -231,8 +231,7 @@ int32_t adapt_init_rounds(const adapt *a, int32_t point) {
 int adapt_init_round(adapt *a, int32_t point, int64_t round, void *w, graft_error *err) {
     int32_t replaced = 0;
     for (int32_t n = 0; a->at[point] && a->at[point][n] && !err->code; n++)
-        if (round < a->at[point][n]->init_rounds - 1)
-            adapt_call_init(a, a->at[point][n], round, w, &replaced, err);
+        if (round < a->at[point][n]->init_rounds - 1) adapt_call_init(a, a->at[point][n], round, w, &replaced, err);
     if (replaced) fail(err, GRAFT_FAILED, "%s: W is written in the last round of init alone", a->points[point].name);
     return err->code;
 }

@@ -61,12 +61,12 @@ typedef struct instance {
     compiled *programs;
     int32_t program_count, program_capacity;
     int32_t initialized;
-    int32_t replaces;                  /* 1: its init writes W, or a mask of it does */
-    int32_t init_rounds;               /* rounds of init that ask for something, at least 1 */
-    int32_t steps_on;                  /* 1: its after_step asks for something */
-    int32_t remasks;                   /* 1: its after_step writes a mask */
-    int32_t mask_new;                  /* 1: a mask was written, W is not yet zero where it says */
-    uint64_t observed;                 /* names that the formulas of observe write, as bits of the bindings; 0: it has none */
+    int32_t replaces;    /* 1: its init writes W, or a mask of it does */
+    int32_t init_rounds; /* rounds of init that ask for something, at least 1 */
+    int32_t steps_on;    /* 1: its after_step asks for something */
+    int32_t remasks;     /* 1: its after_step writes a mask */
+    int32_t mask_new;    /* 1: a mask was written, W is not yet zero where it says */
+    uint64_t observed;   /* names that the formulas of observe write, as bits of the bindings; 0: it has none */
     void *virtual_rows, *virtual_grad; /* KV and EMBED: dev real (rows, out) */
     saved_slot *saved;                 /* (slots) NULL: as they are          */
 } instance;
@@ -87,7 +87,7 @@ typedef struct {
     int32_t lowrank[4];                /* slots A and B, number s, slot H; lowrank[0] = -1: none */
     int32_t dropout;                   /* number of the option `dropout`, -1 = none */
     int32_t enabled;
-    int32_t rounds; /* of after_step */
+    int32_t rounds;    /* of after_step */
     int32_t quantizes; /* 1: its init asked for the quantizer's round trip */
     instance **instances;
     int32_t count, capacity;
@@ -157,8 +157,8 @@ typedef struct {
     char *scratch; /* behind the slots of this call: the formulas' temporaries        */
     int64_t room;  /* bytes there; -1 in a pass, whose scratch was planned for all    */
     void *own_room;
-    void *dense[ADAPT_SLOTS]; /* dev real: masks of this call, opened to elements     */
-    void *own_w;              /* dev real: W as after_step reads it                   */
+    void *dense[ADAPT_SLOTS];    /* dev real: masks of this call, opened to elements     */
+    void *own_w;                 /* dev real: W as after_step reads it                   */
     int32_t wrote_w, wrote_mask; /* wrote_mask: bits of slots                                 */
     int32_t asked;               /* asked: 1 = a service that reads, writes or computes was called */
     graft_error *err;

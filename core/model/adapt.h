@@ -154,7 +154,7 @@ int adapt_masks_read(adapt *a, graft_error *err);
 /* Runs the after_step hooks on shapes for a run of so many steps, which a technique may refuse. */
 int adapt_check_length(adapt *a, int64_t steps, graft_error *err);
 int32_t adapt_goes_by_length(const adapt *a, int32_t spec); /* 1: what it does may depend on the length of the run */
-void adapt_enable(adapt *a, int32_t spec, int32_t on); /* switch one adapter off and on (-1: all) */
+void adapt_enable(adapt *a, int32_t spec, int32_t on);      /* switch one adapter off and on (-1: all) */
 
 /* ---- what is trained ---- */
 typedef struct {

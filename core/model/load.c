@@ -322,8 +322,8 @@ static int load_tensors(model *m, adapt *a, quantize *q, observation *o, graft_e
     int32_t first = 0; /* of the section */
     for (int32_t t = 0; t < m->tensor_count && !err->code; t++) {
         const int waits = observe_waits(o, &m->tensors[t]);
-        const int last = t + 1 == m->tensor_count ||
-                         observed_section(m, &m->tensors[t]) != observed_section(m, &m->tensors[t + 1]);
+        const int last =
+            t + 1 == m->tensor_count || observed_section(m, &m->tensors[t]) != observed_section(m, &m->tensors[t + 1]);
         if (load_tensor(m, &m->tensors[t], waits ? NULL : a, waits ? NULL : q, err) || !last) continue;
         if (o) observe_section(m, o, first, t + 1, a, q, err);
         first = t + 1;

@@ -64,7 +64,8 @@ int calibration_give(calibration *c, const session *s, const slice_limits *limit
     own.first = 0; /* no adapter has virtual rows yet */
     if (slices_cut(&c->sequences, &own, &c->slices, err)) return err->code;
     const model_calibration rows = {
-        .at = c->slices.at, .count = c->slices.count, .workspace = {.rows = w->rows, .documents = w->documents}};
+        .at = c->slices.at, .count = c->slices.count, .workspace = {.rows = w->rows, .documents = w->documents}
+    };
     model_calibrate(s->model, &rows);
     return GRAFT_OK;
 }

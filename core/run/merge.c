@@ -271,8 +271,7 @@ static int merge_weight(merging *m, int32_t point, graft_error *err) {
     merge_bias(m, point, bias);
     for (int64_t o = 0; o < at->out && !at->bias && !err->code; o++)
         if (bias[o] != 0) say(m, point, err, "adds a constant, but this family has no bias there; keep the adapter");
-    if (!err->code && check_linear(m, point, bias, err) == GRAFT_OK &&
-        restore_zeros(m, at->tensor, err) == GRAFT_OK) {
+    if (!err->code && check_linear(m, point, bias, err) == GRAFT_OK && restore_zeros(m, at->tensor, err) == GRAFT_OK) {
         if (m->how->base == MERGE_PACKED && is_packed(at->tensor))
             pack_again(m, at->tensor, err);
         else

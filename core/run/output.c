@@ -76,10 +76,17 @@ int output_check(const recipe *r, int resume, int overwrite, char **checkpoint, 
 
 /* What an earlier run left: only names that a run gives. */
 static int remove_run(const recipe *r, graft_error *err) {
-    static const char *const names[] = {
-        "adapter_model.safetensors",    "adapter.safetensors", "adapter_config.json", "README.md",   "result.json",
-        "model.safetensors.index.json", "model.safetensors",   "config.json",         "checkpoints", "metrics.jsonl",
-        "sparsity.json"};
+    static const char *const names[] = {"adapter_model.safetensors",
+                                        "adapter.safetensors",
+                                        "adapter_config.json",
+                                        "README.md",
+                                        "result.json",
+                                        "model.safetensors.index.json",
+                                        "model.safetensors",
+                                        "config.json",
+                                        "checkpoints",
+                                        "metrics.jsonl",
+                                        "sparsity.json"};
     const char *const folder = r->output.path;
     for (size_t i = 0; i < sizeof names / sizeof *names && !err->code; i++) {
         char *const path = path_join(folder, names[i]);
@@ -162,8 +169,7 @@ int output_write(const session *s, const char *folder, const char *base_model, g
     if (!has_model(s)) return output_write_adapters(s, folder, base_model, err);
     char *const own = path_absolute(folder); /* adapters beside it belong to the model that is written here */
     if (model_save(s->model, folder, DTYPE_COUNT, shard_bytes, err) == GRAFT_OK &&
-        sparsity_write(s, folder, err) == GRAFT_OK &&
-        write_model_card(s, folder, base_model, err) == GRAFT_OK)
+        sparsity_write(s, folder, err) == GRAFT_OK && write_model_card(s, folder, base_model, err) == GRAFT_OK)
         output_write_adapters(s, folder, own, err);
     free(own);
     return err->code;

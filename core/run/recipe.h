@@ -37,11 +37,11 @@ typedef struct {
 
 typedef struct {
     const char *loader, *path, *eval_path, *weights;
-    double eval_split;        /* share of the records, 0: none */
-    int64_t max_length;       /* tokens                        */
-    int32_t packing, shuffle; /* 0 | 1                         */
-    int32_t truncation;       /* RECIPE_TRUNCATE_...           */
-    int32_t append_eos;       /* 0 | 1                         */
+    double eval_split;                     /* share of the records, 0: none */
+    int64_t max_length;                    /* tokens                        */
+    int32_t packing, shuffle;              /* 0 | 1                         */
+    int32_t truncation;                    /* RECIPE_TRUNCATE_...           */
+    int32_t append_eos;                    /* 0 | 1                         */
     int64_t calibration, calibration_seed; /* sequences that techniques observe before training */
     const char *chat_template, *date, *allow;
     int64_t day;                /* `date` as seconds since 1970, 0: not given */

@@ -7,10 +7,10 @@
 #include "run/session.h"
 #include <stdio.h>
 
-double sparsity_of(const session *s);               /* of all weights that masks hold; NaN without masks */
-void sparsity_print(const session *s, FILE *to);    /* one line for every block, nothing without masks   */
+double sparsity_of(const session *s);            /* of all weights that masks hold; NaN without masks */
+void sparsity_print(const session *s, FILE *to); /* one line for every block, nothing without masks   */
 int sparsity_write(const session *s, const char *folder, graft_error *err); /* nothing without masks      */
-int sparsity_copy(const char *from, const char *folder, graft_error *err); /* where there is one */
+int sparsity_copy(const char *from, const char *folder, graft_error *err);  /* where there is one */
 /* Whether FOLDER/sparsity.json names `tensor` (NULL: is there). A missing file names none; a damaged one is an error. */
 int sparsity_read(const char *folder, const char *tensor, int32_t *named, graft_error *err);
 

@@ -68,8 +68,7 @@ int training_open(const recipe *r, registry *plugins, const training_options *o,
     if ((!o->plan_only && output_check(r, o->resume, o->overwrite, &t->checkpoint, err)) ||
         session_open(&request, &t->session, err) || data_open(r, &t->session, &t->data, err) ||
         create_optimizer(t, err) || calibration_open(r, &t->session, t->data, &t->calibration, err) ||
-        plan_make(r, &t->session, t->data, t->optimizer, t->calibration.tokens, &t->plan, err) ||
-        check_masks(t, err))
+        plan_make(r, &t->session, t->data, t->optimizer, t->calibration.tokens, &t->plan, err) || check_masks(t, err))
         return err->code;
     warn_pruned(t);
     t->schedule = (schedule){.component = r->schedule.use.component,
@@ -121,7 +120,8 @@ static int load(training *t, graft_error *err) {
     if (t->calibration.tokens)
         log_info("calibration: %lld sequences, %lld tokens", (long long)t->calibration.sequences.count,
                  (long long)t->calibration.tokens);
-    if (calibration_give(&t->calibration, &t->session, &t->limits, &t->plan.workspace, err) || session_load(&t->session, (uint64_t)t->recipe->train.seed, err) || optimizer_allocate(t->optimizer, err) ||
+    if (calibration_give(&t->calibration, &t->session, &t->limits, &t->plan.workspace, err) ||
+        session_load(&t->session, (uint64_t)t->recipe->train.seed, err) || optimizer_allocate(t->optimizer, err) ||
         workspace_create(t->session.model, t->session.adapters, &t->plan.workspace, &t->workspace, err))
         return err->code;
     calibration_free(&t->calibration);

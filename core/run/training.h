@@ -43,7 +43,7 @@ int training_open(const recipe *r, registry *plugins, const training_options *o,
 const plan *training_plan(const training *t);
 void training_describe(const training *t, FILE *to); /* what was bound, and what was left out and why */
 int training_run(training *t, training_result *out, graft_error *err);
-void training_sparsity(const training *t, FILE *to); /* behind the run: zeros of each block; nothing without masks */
+void training_sparsity(const training *t, FILE *to);    /* behind the run: zeros of each block; nothing without masks */
 json_t *training_result_json(const training_result *r); /* without what depends on the clock; owned by the caller */
 void training_close(training *t);
 

@@ -31,25 +31,25 @@ typedef struct {
 } prune;
 
 static const graft_option options[] = {
-    GRAFT_OPTION_CHOICE(prune, method, "magnitude|global|wanda|nm|wanda_nm|keep", 0,
-                        "what is compared: a matrix, all together, rows by what they read, m neighbours; keep: old zeros",
-                        NULL),
-    GRAFT_OPTION_REAL(prune, ratio, 0.5, 0, 0.999999, "magnitude, global, wanda: share of the weights that becomes zero",
-                      NULL),
+    GRAFT_OPTION_CHOICE(
+        prune, method, "magnitude|global|wanda|nm|wanda_nm|keep", 0,
+        "what is compared: a matrix, all together, rows by what they read, m neighbours; keep: old zeros", NULL),
+    GRAFT_OPTION_REAL(prune, ratio, 0.5, 0, 0.999999,
+                      "magnitude, global, wanda: share of the weights that becomes zero", NULL),
     GRAFT_OPTION_BOOL(prune, exact, 0, "magnitude: not one zero more than the ratio says, whatever is equal", NULL),
     GRAFT_OPTION_INT(prune, n, 2, 1, 63, "nm, wanda_nm: how many of m become zero", NULL),
     GRAFT_OPTION_INT(prune, m, 4, 2, 64, "nm, wanda_nm: neighbours in a row that are judged together", NULL),
-    GRAFT_OPTION_INT(prune, every, 0, 0, 1e9, "steps from one choice to the next, ever more zeros; 0: once, at the start",
-                     NULL),
+    GRAFT_OPTION_INT(prune, every, 0, 0, 1e9,
+                     "steps from one choice to the next, ever more zeros; 0: once, at the start", NULL),
     GRAFT_OPTION_REAL(prune, initial, 0, 0, 0.999999, "every > 0: share of zeros at step begin", NULL),
     GRAFT_OPTION_INT(prune, begin, 0, 0, 1e9, "every > 0: step of the first choice, 0: at the start", NULL),
     GRAFT_OPTION_INT(prune, end, 0, 0, 1e9, "every > 0: step of the last choice, 0: the last of the run", NULL),
 };
 
 static const graft_slot slots[] = {
-    {"M",      "out, in",                              GRAFT_BUFFER, GRAFT_MASK,   NULL,    NULL, NULL, "", NULL},
-    {"a",      "in * (method == 2 || method == 4)",    GRAFT_BUFFER, 0,            "a = 0", NULL, NULL, "", NULL},
-    {"counts", "2 * (method == 1), 65536",             GRAFT_BUFFER, GRAFT_SHARED, NULL,    NULL, NULL, "", NULL},
+    {"M",      "out, in",                           GRAFT_BUFFER, GRAFT_MASK,   NULL,    NULL, NULL, "", NULL},
+    {"a",      "in * (method == 2 || method == 4)", GRAFT_BUFFER, 0,            "a = 0", NULL, NULL, "", NULL},
+    {"counts", "2 * (method == 1), 65536",          GRAFT_BUFFER, GRAFT_SHARED, NULL,    NULL, NULL, "", NULL},
 };
 
 static int by_input(const prune *o) {
@@ -204,7 +204,8 @@ static void after_step(graft_call *c) {
     if (c->steps && (end > c->steps || o->begin >= end))
         c->services->fail(c, "the run is shorter than its schedule of pruning: lower begin and end, or train longer");
     if (t > 0 && (t < o->begin || t > end || (t < end && (t - o->begin) % o->every))) return;
-    const double left = t > 0 ? 1 - (double)(t - o->begin) / (double)(end - o->begin) : 0; /* on shapes (0) all is shown */
+    const double left =
+        t > 0 ? 1 - (double)(t - o->begin) / (double)(end - o->begin) : 0; /* on shapes (0) all is shown */
     const double share = o->ratio + (o->initial - o->ratio) * left * left * left;
     if (share > 0) choose(c, share);
 }

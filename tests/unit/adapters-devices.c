@@ -23,6 +23,15 @@ static void note(history *h, const kit *k, const void *dev, int64_t count) {
     free(values);
 }
 
+/* How many weights the masks hold at zero, site by site. */
+static void note_masks(history *h, const kit *k) {
+    adapt_mask_report m;
+    for (int32_t n = 0; adapt_masked(k->a, 0, n, &m); n++) {
+        h->values = mem_grow(h->values, (size_t)(h->count + 2), sizeof *h->values);
+        h->values[h->count++] = (double)m.zeros;
+    }
+}
+
 /* p -= g / 100 */
 static void descend(kit *k, const adapt_param *p) {
     double *const values = kit_get(k, p->data, p->count), *const gradient = kit_get(k, p->grad, p->count);
@@ -54,7 +63,8 @@ static history live(registry *plugins, const kit_variant *v, const char *folder,
     for (int32_t i = 0; i < params; i++)
         note(&h, &k, p[i].data, p[i].count);
     for (int32_t i = 0; i < buffers; i++)
-        note(&h, &k, b[i].data, b[i].count);
+        if (!b[i].bits) note(&h, &k, b[i].data, b[i].count);
+    note_masks(&h, &k);
     cr_assert_eq(adapt_save(k.a, 0, folder, &err), 0, "%s: %s", v->name, err.text);
     const char *const names[] = {"adapter_model.safetensors", "adapter.safetensors"};
     for (int n = 0; n < 2; n++) {
