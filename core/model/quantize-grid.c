@@ -76,7 +76,7 @@ int quantize_grid_again(kernels *k, const weight *like, weight *w, const void *v
                         graft_error *err) {
     const int64_t groups = (w->in + w->block - 1) / w->block, all = w->out * groups, row = groups * w->block;
     if (like->zero && like->zero_type != U8)
-        return fail(err, GRAFT_USAGE, "%s is on grids with moved zero points (refine): only its quantizer lays those",
+        return fail(err, GRAFT_USAGE, "%s has zero points that are no whole numbers: only its quantizer lays those",
                     name);
     float *const scales = mem_new((size_t)all, sizeof *scales), *const x = mem_new((size_t)w->in, sizeof *x);
     uint8_t *const zeros = mem_new((size_t)all, 1), *const codes = mem_new((size_t)(w->out * row * w->bits / 8), 1);

@@ -1,8 +1,8 @@
 /* quantize-private — a quantizer's formulas made ready for matrices of one width, and what its slots hold.
  *
  * A quantizer sees blocks: w (blocks, width). block_size = n: stretches of n elements of the flattened matrix, the last one
- * filled with zeros. group_size = n: the same within every row. Neither: a row is a block. The first dimension of a slot that
- * grows with the matrix counts blocks, so any stretch of blocks can be made or read on its own. */
+ * filled with zeros. group_size = n: the same within every row, filled with its last element. Neither: a row is a block. The
+ * first dimension of a slot that grows with the matrix counts blocks, so any stretch of blocks can be made or read alone. */
 #ifndef GRAFT_MODEL_QUANTIZE_PRIVATE_H
 #define GRAFT_MODEL_QUANTIZE_PRIVATE_H
 #include "base/memory.h"

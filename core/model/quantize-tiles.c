@@ -96,7 +96,22 @@ static void zero_temps(const quantize *q, quantize_program *p, kernels *k, int64
 
 /* ---- whole matrices ---- */
 
-/* Blocks first.. of the matrix into the tile, filled up with zeros. */
+/* Behind its `in` elements a row of the tile has the last of them again and again. */
+static void fill_rows(quantize_program *p, kernels *k, int64_t rows, int64_t in) {
+    static const map_instruction load[] = {
+        {MAP_LOAD, 1}
+    };
+    const map_program program = {.indices = 2, .kept = 2, .store = MAP_SET, .operands = 2, .length = 1, .code = load};
+    const map_call call = {
+        .extent = {rows,                                                                   p->pitch - in},
+        .operand = {{.data = p->w, .type = k->real, .stride = {p->pitch, 1}, .offset = in},
+                   {.data = p->w, .type = k->real, .stride = {p->pitch, 0}, .offset = in - 1}           },
+    };
+    k->map(k, &program, &call);
+}
+
+/* Blocks first.. of the matrix into the tile, filled up: the matrix with zeros, rows with their last element, which changes no
+ * minimum and no maximum. */
 static void load_tile(quantize_program *p, kernels *k, const weight *w, const void *values, int64_t first,
                       int64_t blocks) {
     const int64_t wide = dtype_bytes(k->real), begin = first * p->width, n = blocks * p->width;
@@ -106,9 +121,11 @@ static void load_tile(quantize_program *p, kernels *k, const weight *w, const vo
         k->copy(k, p->w, (const char *)values + begin * wide, (left < n ? left : n) * wide);
         return;
     }
-    const int64_t row = begin / p->pitch; /* whole rows */
+    const int64_t rows = n / p->pitch; /* whole rows */
     copy_columns(k, (columns){p->w, k->real, p->pitch},
-                 (columns){(char *)(uintptr_t)values + row * w->in * wide, k->real, w->in}, n / p->pitch, w->in, 0);
+                 (columns){(char *)(uintptr_t)values + begin / p->pitch * w->in * wide, k->real, w->in}, rows, w->in,
+                 0);
+    fill_rows(p, k, rows, w->in);
 }
 
 int quantize_by_formulas(quantize *q, kernels *k, const weight *w, const void *values, graft_error *err) {

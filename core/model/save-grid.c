@@ -28,7 +28,7 @@ static int add_weight(model *m, const base_tensor *t, gptq_config *c, int64_t *w
         return fail(err, GRAFT_USAGE, "%s is not packed on grids like others: a folder has one of the two", t->name);
     if (w->zero && w->zero_type != U8)
         return fail(err, GRAFT_USAGE,
-                    "%s is on grids with moved zero points (refine), which GPTQ's files cannot hold: set refine = 0",
+                    "%s has zero points that are no whole numbers (refine, real_zero), which GPTQ's files cannot hold",
                     t->name);
     if (c->bits && (c->bits != w->bits || (!single && c->group_size > 0 && c->group_size != w->block)))
         return fail(err, GRAFT_USAGE, "%s has %d bits in groups of %lld, others %d in groups of %lld: a folder has one",

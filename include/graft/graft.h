@@ -212,8 +212,8 @@ typedef struct {
 
 /* ---- quantizer: "graft.quantizer/1" ------------------------------------------------------------------------------------ */
 /* Formulas over `w`, a tile of W as blocks (b,k), `size` (its elements) and the slots. What a block is, options say:
- * block_size = n elements of the flattened matrix · group_size = n elements of a row · neither: a whole row; the last block is
- * filled up with zeros. `quantize` reads w and writes BUFFER slots, `dequantize` writes w from them; TEMP slots are zero when
+ * block_size = n elements of the flattened matrix, filled up with zeros · group_size = n elements of a row, filled up with its
+ * last one · neither: a whole row. `quantize` reads w and writes BUFFER slots, `dequantize` writes w from them; TEMP slots are zero when
  * quantize begins. The first dimension of a BUFFER counts blocks, so the core can make and read any stretch of them: it never
  * holds more than a tile of numbers. A layout the core knows brings fused kernels, and bitsandbytes' files to the first two;
  * the formulas stay as the textbook they must equal. Without one everything still works, by tiles. Slots by layout:

@@ -5,8 +5,8 @@
  *   asymmetric   the grid spans the group's smallest to its largest weight and meets 0, which stays exactly 0:
  *                scale = (high - low) / (2^bits - 1), zero = round(-low / scale), a whole number in `bits` bits
  *   symmetric    it spans -m .. m with m the largest magnitude, and zero is its middle: nothing to store, one point wasted
- * refine > 0 instead begins at low with a zero that is any real number, and moves it (HQQ, Badri & Shaji, 2023): the errors e of
- * most weights count, those of a few outliers do not. With p = 0.7 and beta growing by 1 % from 10 on, each round
+ *   real_zero    it spans smallest to largest, whether 0 lies between or not, and zero is any real number
+ * refine > 0 moves such a zero (HQQ, Badri & Shaji, 2023): the errors e of most weights count, those of a few outliers do not. With p = 0.7 and beta growing by 1 % from 10 on, each round
  *   e = shrink(w - ŵ), shrink(d) = sign(d)·max(|d| - |d|^(p-1) / beta, 0)        what outliers may keep
  *   zero = the mean of q - (w - e) / scale                                          the best for the rest
  *
@@ -16,13 +16,14 @@
 
 typedef struct {
     int64_t bits, group_size, refine;
-    int32_t symmetric, half_scales;
+    int32_t symmetric, real_zero, half_scales, pad;
 } affine;
 
 static const graft_option options[] = {
     GRAFT_OPTION_INT(affine, bits, 4, 2, 8, "of a weight: 2, 3, 4 or 8", NULL),
     GRAFT_OPTION_INT(affine, group_size, 64, 8, 65536, "weights of a row that share a grid; a multiple of 8", NULL),
     GRAFT_OPTION_BOOL(affine, symmetric, 0, "the grid is centred on 0: no zero point is stored", NULL),
+    GRAFT_OPTION_BOOL(affine, real_zero, 0, "zero points are real numbers; always so when refined", NULL),
     GRAFT_OPTION_BOOL(affine, half_scales, 0, "scales are rounded to f16, as GPTQ's files hold them", NULL),
     GRAFT_OPTION_INT(affine, refine, 0, 0, 40, "rounds that move the zero point away from outliers (HQQ: 20)", NULL),
 };
@@ -30,11 +31,11 @@ static const graft_option options[] = {
 static const graft_slot slots[] = {
     GRAFT_SLOT_NUMBER("top", "pow(2, bits) - 1"),
     GRAFT_SLOT_NUMBER("middle", "pow(2, bits - 1)"),
-    {"codes", "size/group_size, group_size",                       GRAFT_BUFFER, 0, NULL, NULL, NULL, "u(bits)", NULL},
+    {"codes", "size/group_size, group_size",                             GRAFT_BUFFER, 0, NULL, NULL, NULL, "u(bits)", NULL},
     GRAFT_SLOT_BUFFER("scale", "size/group_size", NULL, NULL),
-    {"zero",  "size/group_size * (symmetric == 0 && refine == 0)", GRAFT_BUFFER, 0, NULL, NULL, NULL, "u8",      NULL},
-    GRAFT_SLOT_BUFFER("offset", "size/group_size * (refine > 0)", NULL, NULL),
-    {"half",  "size/group_size * half_scales",                     GRAFT_TEMP,   0, NULL, NULL, NULL, "f16",     NULL},
+    {"zero",  "size/group_size * (symmetric + real_zero + refine == 0)", GRAFT_BUFFER, 0, NULL, NULL, NULL, "u8",      NULL},
+    GRAFT_SLOT_BUFFER("offset", "size/group_size * (real_zero + refine > 0)", NULL, NULL),
+    {"half",  "size/group_size * half_scales",                           GRAFT_TEMP,   0, NULL, NULL, NULL, "f16",     NULL},
     GRAFT_SLOT_TEMP("high", "size/group_size"),
     GRAFT_SLOT_TEMP("low", "size/group_size"),
     GRAFT_SLOT_TEMP("q", "size/group_size, group_size * (refine > 0)"),
@@ -64,7 +65,7 @@ static void symmetric(graft_call *c) {
     graft_run(c, "codes[b,k] = round(w[b,k] / scale[b]) + middle");
 }
 
-static void refined(graft_call *c, int64_t rounds) {
+static void real_zero(graft_call *c, int64_t rounds) {
     graft_run(c, "high[b] = -3e38; low[b] = -3e38; high[b] max= w[b,k]; low[b] max= -w[b,k]");
     graft_run(c, "scale[b] = high[b] + low[b] > 0 ? (high[b] + low[b]) / top : 1");
     round_scale(c);
@@ -82,9 +83,10 @@ static void refined(graft_call *c, int64_t rounds) {
 
 static void quantize(graft_call *c) {
     const affine *o = c->self;
-    if (o->symmetric && o->refine) c->services->fail(c, "refine moves the zero point that symmetric = yes fixes");
-    if (o->refine)
-        refined(c, o->refine);
+    if (o->symmetric && (o->refine || o->real_zero))
+        c->services->fail(c, "symmetric = yes fixes the zero point that refine and real_zero set free");
+    if (o->refine || o->real_zero)
+        real_zero(c, o->refine);
     else if (o->symmetric)
         symmetric(c);
     else
@@ -93,7 +95,8 @@ static void quantize(graft_call *c) {
 
 static void dequantize(graft_call *c) {
     const affine *o = c->self;
-    graft_run(c, o->refine      ? "w[b,k] = scale[b] * (codes[b,k] - offset[b])"
+    const int real_zero = o->refine || o->real_zero;
+    graft_run(c, real_zero      ? "w[b,k] = scale[b] * (codes[b,k] - offset[b])"
                  : o->symmetric ? "w[b,k] = scale[b] * (codes[b,k] - middle)"
                                 : "w[b,k] = scale[b] * (codes[b,k] - zero[b])");
 }

@@ -206,8 +206,9 @@ static void check_affine(const json_t *c, const char *device, int flags) {
     float *w = golden_tensor(st, "w", F32, NULL), *scale = golden_tensor(st, "scale", F32, NULL),
           *zero = golden_tensor(st, "zero", F32, NULL), *deq = golden_tensor(st, "deq", F32, NULL);
     uint8_t *q = golden_tensor(st, "q", U8, NULL);
-    char *options = mem_format("bits=%d group_size=%lld symmetric=%s", bits, (long long)group,
-                               strcmp(kind, "sym") == 0 ? "yes" : "no");
+    const int real_zero = strcmp(kind, "float-zero") == 0;
+    char *options = mem_format("bits=%d group_size=%lld symmetric=%s real_zero=%s", bits, (long long)group,
+                               strcmp(kind, "sym") == 0 ? "yes" : "no", real_zero ? "yes" : "no");
     packed p = kit_pack(device, "quant-affine", options, flags, w, out, in, F32);
     float *mine = kit_read(&p), *formulas = kit_read_formulas(&p);
     for (int64_t i = 0; i < out * in; i++) {
@@ -218,10 +219,13 @@ static void check_affine(const json_t *c, const char *device, int flags) {
     if (p.t.w.layout == WEIGHT_AFFINE) {
         float *scales = kit_download(&p, p.t.w.scale, out * groups * 4);
         uint8_t *codes = kit_download(&p, p.t.w.data, out * groups * group * bits / 8);
-        uint8_t *zeros = p.t.w.zero ? kit_download(&p, p.t.w.zero, out * groups) : NULL;
+        void *zeros = p.t.w.zero ? kit_download(&p, p.t.w.zero, out * groups * (real_zero ? 4 : 1)) : NULL;
         cr_expect_arr_eq(scales, scale, (size_t)(out * groups) * 4, "%s: scales", name);
         for (int64_t g = 0; g < out * groups; g++)
-            cr_expect_eq(zeros ? zeros[g] : 1 << (bits - 1), zero[g], "%s: zero %lld", name, (long long)g);
+            cr_expect_eq(!zeros      ? (float)(1 << (bits - 1))
+                         : real_zero ? ((float *)zeros)[g]
+                                     : (float)((uint8_t *)zeros)[g],
+                         zero[g], "%s: zero %lld", name, (long long)g);
         for (int64_t i = 0; i < out * in; i++)
             cr_expect_eq(bits_get(codes, i / in * groups * group + i % in, bits), q[i], "%s: code %lld", name,
                          (long long)i);
@@ -239,11 +243,11 @@ static void each_affine(const char *device, int flags) {
     int seen = 0;
     for (size_t i = 0; i < json_array_size(json_object_get(root, "cases")); i++) {
         const json_t *c = json_array_get(json_object_get(root, "cases"), i);
-        if (strcmp(text_of(c, "kind"), "asym") && strcmp(text_of(c, "kind"), "sym")) continue;
+        if (strcmp(text_of(c, "kind"), "normal-float") == 0) continue;
         check_affine(c, device, flags);
         seen++;
     }
-    cr_expect_eq(seen, 14);
+    cr_expect_eq(seen, 21);
     json_decref(root);
 }
 
@@ -256,4 +260,38 @@ Test(quant, affine_groups_by_the_reference) {
 Test(quant, affine_groups_as_a_custom_layout) {
     each_affine("cpu", KIT_CUSTOM);
     each_affine("fake", KIT_CUSTOM);
+}
+
+/* ---- NormalFloat of 2 and 4 bits, as LoftQ's own quantizer has it ---- */
+
+static void check_normal_float(const json_t *c, const char *device) {
+    const int bits = (int)json_integer_value(json_object_get(c, "bits"));
+    const json_t *shape = json_object_get(c, "shape");
+    const int64_t out = json_integer_value(json_array_get(shape, 0)), in = json_integer_value(json_array_get(shape, 1));
+    safetensors *st = case_data(c);
+    float *w = golden_tensor(st, "w", F32, NULL), *deq = golden_tensor(st, "deq", F32, NULL);
+    packed p = kit_pack(device, bits == 2 ? "quant-nf2" : "quant-nf4", "block_size=64", 0, w, out, in, F32);
+    float *mine = kit_read(&p), *formulas = kit_read_formulas(&p);
+    for (int64_t i = 0; i < out * in; i++) {
+        cr_expect_eq(mine[i], deq[i], "%s on %s: element %lld is %.9g, not %.9g", text_of(c, "name"), device,
+                     (long long)i, (double)mine[i], (double)deq[i]);
+        cr_expect_eq(mine[i], formulas[i]);
+    }
+    free(w), free(deq), free(mine), free(formulas);
+    kit_close(&p);
+    safetensors_close(st);
+}
+
+Test(quant, normal_floats_of_2_and_4_bits) {
+    json_t *root = cases("lowbit.json");
+    int seen = 0;
+    for (size_t i = 0; i < json_array_size(json_object_get(root, "cases")); i++) {
+        const json_t *c = json_array_get(json_object_get(root, "cases"), i);
+        if (strcmp(text_of(c, "kind"), "normal-float")) continue;
+        check_normal_float(c, "cpu");
+        check_normal_float(c, "fake");
+        seen++;
+    }
+    cr_expect_eq(seen, 2);
+    json_decref(root);
 }

@@ -184,7 +184,7 @@ Test(packed_folders, hold_grids_as_gptq_does) {
 
 Test(packed_folders, what_no_file_holds_is_refused_by_name) {
     refused((const char *[]){"quantizer.plugin=quant-affine", "quantizer.refine=2"}, 2,
-            "q_proj.weight is on grids with moved zero points");
+            "q_proj.weight has zero points that are no whole numbers");
     refused((const char *[]){"quantizer.plugin=quant-nf4", "quantizer.targets=all-linear, embed_tokens"}, 2,
             "model.embed_tokens.weight");
 }
