@@ -1,6 +1,7 @@
 /* template-lex — the source as tokens, with Jinja's handling of white space (jinja2/lexer.py): trim_blocks drops the newline
  * behind a block or comment, lstrip_blocks the blanks in front of one at the beginning of a line, '-' all white space. */
 #include "text/template-lex.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,47 +86,63 @@ static void close_tag(lexer *l, int is_block, int minus, int plus) {
     l->line_starting = l->at > before && l->source[l->at - 1] == '\n';
 }
 
+static void add_character(strbuf *out, uint32_t c) {
+    const char bytes[4] = {(char)(c < 0x80      ? c
+                                  : c < 0x800   ? 0xC0 | c >> 6
+                                  : c < 0x10000 ? 0xE0 | c >> 12
+                                                : 0xF0 | c >> 18),
+                           (char)(0x80 | (c >> (c < 0x800     ? 0
+                                                : c < 0x10000 ? 6
+                                                              : 12) &
+                                          63)),
+                           (char)(0x80 | (c >> (c < 0x10000 ? 0 : 6) & 63)), (char)(0x80 | (c & 63))};
+    strbuf_add(out, bytes, c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4);
+}
+
+/* The character number of up to `most` digits at `at`; *used: how many there were. */
+static uint32_t escaped_number(const lexer *l, size_t at, size_t most, int base, size_t *used) {
+    char digits[9] = {0}, *end;
+    memcpy(digits, l->source + at, most < l->length - at ? most : l->length - at);
+    digits[strspn(digits, base == 8 ? "01234567" : "0123456789abcdefABCDEF")] = '\0';
+    const unsigned long code = strtoul(digits, &end, base);
+    *used = (size_t)(end - digits);
+    return (uint32_t)code;
+}
+
+/* The escape behind a backslash at `at`, as Python's; the bytes it takes, 0: a character number that is none. */
+static size_t lex_escape(const lexer *l, size_t at, strbuf *text) {
+    static const char from[] = "nrtabfv\\'\"", to[] = "\n\r\t\a\b\f\v\\'\"";
+    const char c = l->source[at], *known = memchr(from, c, sizeof from - 1);
+    const size_t most = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : c >= '0' && c <= '7' ? 3 : 0;
+    size_t used = 0;
+    if (most) {
+        const int octal = most == 3;
+        const uint32_t code = escaped_number(l, at + !octal, most, octal ? 8 : 16, &used);
+        if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000) || (!octal && used < most)) return 0;
+        add_character(text, code);
+        return used + !octal;
+    }
+    if (known)
+        strbuf_add(text, &to[known - from], 1);
+    else if (c != '\n') /* a line that goes on */
+        strbuf_printf(text, "\\%c", c);
+    return 1;
+}
+
 static int lex_string(lexer *l) {
     const char quote = l->source[l->at];
     strbuf text = {0};
-    size_t at = l->at + 1;
-    for (; at < l->length && l->source[at] != quote; at++) {
-        if (l->source[at] != '\\' || at + 1 == l->length) {
+    size_t at = l->at + 1, bytes = 1;
+    for (; bytes && at < l->length && l->source[at] != quote; at += bytes) {
+        bytes = 1;
+        if (l->source[at] == '\\' && at + 1 < l->length)
+            bytes = lex_escape(l, ++at, &text);
+        else
             strbuf_add(&text, l->source + at, 1);
-            continue;
-        }
-        const char c = l->source[++at];
-        static const char from[] = "nrtabfv0", to[] = "\n\r\t\a\b\f\v";
-        const char *known = strchr(from, c);
-        const int digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
-        if (digits && at + (size_t)digits < l->length) {
-            char hex[9] = {0};
-            memcpy(hex, l->source + at + 1, (size_t)digits);
-            const unsigned long code = strtoul(hex, NULL, 16);
-            char utf8[4];
-            size_t n = 0;
-            if (code < 0x80)
-                utf8[n++] = (char)code;
-            else if (code < 0x800)
-                utf8[n++] = (char)(0xC0 | code >> 6), utf8[n++] = (char)(0x80 | (code & 63));
-            else if (code < 0x10000)
-                utf8[n++] = (char)(0xE0 | code >> 12), utf8[n++] = (char)(0x80 | (code >> 6 & 63)),
-                utf8[n++] = (char)(0x80 | (code & 63));
-            else if (code < 0x110000)
-                utf8[n++] = (char)(0xF0 | code >> 18), utf8[n++] = (char)(0x80 | (code >> 12 & 63)),
-                utf8[n++] = (char)(0x80 | (code >> 6 & 63)), utf8[n++] = (char)(0x80 | (code & 63));
-            strbuf_add(&text, utf8, n);
-            at += (size_t)digits;
-        } else if (c && known) {
-            strbuf_add(&text, c == '0' ? "\0" : &to[known - from], 1);
-        } else if (c != '\n') {
-            if (c != '\\' && c != '\'' && c != '"') strbuf_add(&text, "\\", 1);
-            strbuf_add(&text, &c, 1);
-        }
     }
-    if (at >= l->length) {
+    if (!bytes || at >= l->length) {
         strbuf_free(&text);
-        return lex_fail(l, "a string does not end");
+        return lex_fail(l, bytes ? "a string does not end" : "a character number that is none");
     }
     token *k = add(l, T_STRING, text.text ? text.text : "", text.length);
     k->constant = value_text(k->text, k->length);
@@ -141,34 +158,46 @@ static int is_name(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || is_digit(c) || (unsigned char)c >= 0x80;
 }
 
+static size_t digits_end(const lexer *l, size_t at) {
+    while (at < l->length && (is_digit(l->source[at]) || l->source[at] == '_'))
+        at++;
+    return at;
+}
+
+/* 12, 1_000, 0x1f, 0o17, 0b1, 1.5, 1e-3 */
 static int lex_number(lexer *l) {
-    size_t end = l->at;
+    const char kind = l->at + 1 < l->length ? l->source[l->at + 1] | 32 : 0;
+    const int base = l->source[l->at] != '0' ? 10 : kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 10;
+    size_t end = digits_end(l, l->at);
     int real = 0;
-    while (end < l->length && (is_digit(l->source[end]) || l->source[end] == '_'))
-        end++;
-    if (end + 1 < l->length && l->source[end] == '.' && is_digit(l->source[end + 1])) {
+    if (base != 10) {
+        end = l->at + 2;
+        while (end < l->length && is_name(l->source[end]))
+            end++;
+    } else if (end + 1 < l->length && l->source[end] == '.' && is_digit(l->source[end + 1])) {
         real = 1;
-        for (end++; end < l->length && is_digit(l->source[end]); end++) {
-        }
+        end = digits_end(l, end + 1);
     }
-    if (end < l->length && (l->source[end] | 32) == 'e') {
+    if (base == 10 && end < l->length && (l->source[end] | 32) == 'e') {
         size_t digits = end + 1;
         digits += digits < l->length && (l->source[digits] == '+' || l->source[digits] == '-');
         if (digits < l->length && is_digit(l->source[digits])) {
             real = 1;
-            for (end = digits; end < l->length && is_digit(l->source[end]); end++) {
-            }
+            end = digits_end(l, digits);
         }
     }
     token *k = add(l, T_NUMBER, l->source + l->at, end - l->at);
     strbuf text = {0};
-    for (size_t i = 0; i < k->length; i++)
+    for (size_t i = base == 10 ? 0 : 2; i < k->length; i++)
         if (k->text[i] != '_') strbuf_add(&text, k->text + i, 1);
-    const char *plain = text.text;
-    k->constant = real ? value_float(strtod(plain, NULL)) : value_int(strtoll(plain, NULL, 10));
+    strbuf_add(&text, "", 0);
+    char *stop;
+    errno = 0;
+    k->constant = real ? value_float(strtod(text.text, &stop)) : value_int(strtoll(text.text, &stop, base));
+    const int whole = *text.text && !*stop && (real || !errno);
     strbuf_free(&text);
     advance(l, end);
-    return GRAFT_OK;
+    return whole ? GRAFT_OK : lex_fail(l, "a number that is none, or too large");
 }
 
 static int lex_operator(lexer *l) {
@@ -203,7 +232,7 @@ static int lex_inside(lexer *l, const char *closing, int is_block) {
         if (l->at >= l->length) return lex_fail(l, is_block ? "a {% does not end" : "a {{ does not end");
         const char c = l->source[l->at];
         const int minus = c == '-' && looking_at(l, l->at + 1, closing),
-                  plus = c == '+' && looking_at(l, l->at + 1, closing);
+                  plus = is_block && c == '+' && looking_at(l, l->at + 1, closing);
         if (!open && (minus || plus || looking_at(l, l->at, closing))) {
             advance(l, l->at + 2 + (size_t)(minus || plus));
             add(l, is_block ? T_BLOCK_END : T_OUTPUT_END, "", 0);
@@ -215,7 +244,7 @@ static int lex_inside(lexer *l, const char *closing, int is_block) {
         if (c == '\'' || c == '"') {
             if (lex_string(l)) return l->err->code;
         } else if (is_digit(c)) {
-            lex_number(l);
+            if (lex_number(l)) return l->err->code;
         } else if (is_name(c)) {
             size_t end = l->at;
             while (end < l->length && is_name(l->source[end]))
@@ -228,26 +257,38 @@ static int lex_inside(lexer *l, const char *closing, int is_block) {
     }
 }
 
+/* A tag of one word, from behind its opening: how it closes, and where. */
+typedef struct {
+    int found, minus, plus;
+    size_t end;
+} word_tag;
+
+static word_tag find_word_tag(const lexer *l, size_t at, const char *word) {
+    word_tag t = {0};
+    at += at < l->length && (l->source[at] == '-' || l->source[at] == '+');
+    at = skip_space(l, at);
+    if (!looking_at(l, at, word)) return t;
+    at = skip_space(l, at + strlen(word));
+    t.minus = looking_at(l, at, "-%}");
+    t.plus = looking_at(l, at, "+%}");
+    at += (size_t)(t.minus || t.plus);
+    t.found = looking_at(l, at, "%}");
+    t.end = at + 2;
+    return t;
+}
+
 /* {% raw %} ... {% endraw %} right behind an opening; 1 when it was one. */
 static int lex_raw(lexer *l) {
-    size_t at = l->at + (l->source[l->at] == '-' || l->source[l->at] == '+');
-    at = skip_space(l, at);
-    if (!looking_at(l, at, "raw")) return 0;
-    at = skip_space(l, at + 3);
-    const int minus = looking_at(l, at, "-%}");
-    if (!minus && !looking_at(l, at, "%}")) return 0;
-    advance(l, at + (minus ? 3 : 2));
-    close_tag(l, 1, minus, 0);
+    const word_tag raw = find_word_tag(l, l->at, "raw");
+    if (!raw.found || raw.plus) return 0;
+    advance(l, raw.end);
+    close_tag(l, 0, raw.minus, 0);
     for (size_t end = l->at; end + 2 < l->length; end++) {
-        if (!looking_at(l, end, "{%")) continue;
-        size_t word = end + 2 + (end + 2 < l->length && l->source[end + 2] == '-');
-        word = skip_space(l, word);
-        if (!looking_at(l, word, "endraw")) continue;
-        word = skip_space(l, word + 6);
-        const int last = looking_at(l, word, "-%}");
+        const word_tag last = looking_at(l, end, "{%") ? find_word_tag(l, end + 2, "endraw") : (word_tag){0};
+        if (!last.found) continue;
         add_text(l, l->at, end, 1, l->source[end + 2]);
-        advance(l, word + (last ? 3 : 2));
-        close_tag(l, 1, last, 0);
+        advance(l, last.end);
+        close_tag(l, 1, last.minus, last.plus);
         return 1;
     }
     lex_fail(l, "{% raw %} does not end");
@@ -267,7 +308,8 @@ static int lex_all(lexer *l) {
         add_text(l, l->at, open, which != '{', sign);
         advance(l, open + 2);
         if (which == '#') {
-            size_t end = l->at;
+            size_t end = l->at + (sign == '-' || sign == '+');
+            l->at = end;
             while (end + 1 < l->length && !looking_at(l, end, "#}"))
                 end++;
             if (end + 1 >= l->length) return lex_fail(l, "a comment does not end");

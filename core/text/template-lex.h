@@ -15,9 +15,6 @@ typedef enum {
     T_EOF
 } token_kind;
 
-/* Operators of one character are that character. */
-enum { OP_EQ = 256, OP_NE, OP_LE, OP_GE, OP_FLOOR, OP_POWER, OP_IN, OP_NOT_IN };
-
 typedef struct {
     token_kind kind;
     int line, op;

@@ -1,129 +1,30 @@
-/* template-methods — attributes and items of values, and the methods of strings, lists and dicts that Python has. */
+/* template-methods — the methods of strings, lists, dicts and loops that Python and Jinja have. */
 #include "text/template-private.h"
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
-static const char *const text_methods[] = {
-    "strip",        "lstrip",     "rstrip", "split",   "rsplit",  "startswith", "endswith",   "replace", "upper",
-    "lower",        "capitalize", "title",  "find",    "count",   "join",       "splitlines", "isdigit", "removeprefix",
-    "removesuffix", "isspace",    "index",  "isalpha", "isupper", "islower",    NULL};
-enum {
-    M_STRIP,
-    M_LSTRIP,
-    M_RSTRIP,
-    M_SPLIT,
-    M_RSPLIT,
-    M_STARTS,
-    M_ENDS,
-    M_REPLACE,
-    M_UPPER,
-    M_LOWER,
-    M_CAPITALIZE,
-    M_TITLE,
-    M_FIND,
-    M_COUNT,
-    M_JOIN,
-    M_LINES,
-    M_ISDIGIT,
-    M_PREFIX,
-    M_SUFFIX,
-    M_ISSPACE,
-    M_INDEX,
-    M_ISALPHA,
-    M_ISUPPER,
-    M_ISLOWER
-};
-static const char *const dict_methods[] = {"items", "get", "keys", "values", "copy", NULL};
-enum { D_ITEMS, D_GET, D_KEYS, D_VALUES, D_COPY };
-static const char *const list_methods[] = {"index", "count", "copy", NULL};
-/* Known to Python, refused by the immutable sandbox. */
-static const char *const changing[] = {"append", "extend", "insert", "remove",     "sort",    "reverse",
-                                       "clear",  "pop",    "update", "setdefault", "popitem", NULL};
-
-static int place(const char *const *names, const char *name, size_t length) {
-    for (int i = 0; names[i]; i++)
-        if (strlen(names[i]) == length && memcmp(names[i], name, length) == 0) return i;
-    return -1;
+static value taken(rendering *r, sink *from, int safe) {
+    value text = sink_take(r, from);
+    text.s.safe = safe;
+    return text;
 }
 
-static const char *const *methods_of(value v) {
-    static const char *const none[] = {NULL};
-    return v.kind == V_STRING                      ? text_methods
-           : v.kind == V_DICT                      ? dict_methods
-           : v.kind == V_LIST || v.kind == V_TUPLE ? list_methods
-                                                   : none;
-}
-
-int method_exists(value on, const char *name, size_t length) {
-    return place(methods_of(on), name, length) >= 0 ||
-           ((on.kind == V_LIST || on.kind == V_DICT) && place(changing, name, length) >= 0);
-}
-
-static value bind(rendering *r, value on, const char *name, size_t length) {
-    value *self = arena_new(&r->memory, 1, sizeof *self);
-    *self = on;
-    return (value){
-        .kind = V_METHOD, .s = {name, length, NULL},
-             .self = self
-    };
-}
-
-static value missing(rendering *r, value on, const char *name, size_t length) {
-    return value_undefined(
-        arena_format(&r->memory, "%s object' has no attribute '%.*s", value_kind_name(on), (int)length, name));
-}
-
-/* x.name: attribute, then item. */
-value value_attribute(rendering *r, value on, const char *name, size_t length) {
-    if (on.kind == V_UNDEFINED) {
-        render_fail(r, "'%s' is undefined", on.s.text);
-        return value_none();
-    }
-    if (method_exists(on, name, length)) return bind(r, on, name, length);
-    if (on.kind == V_DICT || on.kind == V_NAMESPACE) {
-        const value *found = dict_get(on, value_text(name, length));
-        if (found) return *found;
-    }
-    return missing(r, on, name, length);
-}
-
-/* x[key]: item, then attribute. */
-value value_item(rendering *r, value on, value key) {
-    if (on.kind == V_UNDEFINED) {
-        render_fail(r, "'%s' is undefined", on.s.text);
-        return value_none();
-    }
-    if (on.kind == V_DICT || on.kind == V_NAMESPACE) {
-        const value *found = dict_get(on, key);
-        if (found) return *found;
-    }
-    if ((on.kind == V_LIST || on.kind == V_TUPLE || on.kind == V_STRING) && (key.kind == V_INT || key.kind == V_BOOL)) {
-        const int64_t length = value_length(r, on), at = key.i < 0 ? key.i + length : key.i;
-        if (at < 0 || at >= length) return value_undefined("an item behind the end");
-        if (on.kind != V_STRING) return on.list->at[at];
-        const size_t begin = text_offset(on.s.text, on.s.length, at);
-        return value_part(r, on, begin, begin + text_offset(on.s.text + begin, on.s.length - begin, 1));
-    }
-    if (key.kind == V_STRING && method_exists(on, key.s.text, key.s.length))
-        return bind(r, on, arena_copy(&r->memory, key.s.text, key.s.length), key.s.length);
-    return key.kind == V_STRING ? missing(r, on, key.s.text, key.s.length) : value_undefined("an item");
-}
-
-/* ---- strings ---- */
+/* ---- cutting ---- */
 
 static int in_set(value set, const char *text, size_t length) {
     return set.s.length && memmem(set.s.text, set.s.length, text, length) != NULL;
 }
 
-static value strip(rendering *r, value v, const value *set, int left, int right) {
+enum { LEFT = 1, RIGHT = 2 };
+
+static value strip_sides(rendering *r, value v, const value *set, int sides) {
     size_t begin = 0, end = v.s.length;
-    while (left && begin < end) {
+    while (sides & LEFT && begin < end) {
         const size_t n = text_offset(v.s.text + begin, end - begin, 1);
         if (set ? !in_set(*set, v.s.text + begin, n) : !space_at(v.s.text, end, begin)) break;
         begin += n;
     }
-    while (right && end > begin) {
+    while (sides & RIGHT && end > begin) {
         size_t at = end - 1;
         while (at > begin && ((unsigned char)v.s.text[at] & 0xC0) == 0x80)
             at--;
@@ -133,6 +34,21 @@ static value strip(rendering *r, value v, const value *set, int left, int right)
     return value_part(r, v, begin, end);
 }
 
+/* The argument, a string; NULL when it is none or None. */
+static const value *text_argument(rendering *r, const invocation *c, int at) {
+    const value *given = c->given[at];
+    if (!given || given->kind == V_NONE) return NULL;
+    if (given->kind != V_STRING) render_fail(r, "%s needs a string, not '%s'", c->name, value_kind_name(*given));
+    return given->kind == V_STRING ? given : NULL;
+}
+
+static value strip(rendering *r, const invocation *c) {
+    const value *set = text_argument(r, c, 0);
+    return failed(r) ? c->on : strip_sides(r, c->on, set, c->which);
+}
+
+/* ---- searching ---- */
+
 static size_t find(value v, value part, size_t from) {
     const char *at = from <= v.s.length && part.s.length
                          ? memmem(v.s.text + from, v.s.length - from, part.s.text, part.s.length)
@@ -140,44 +56,114 @@ static size_t find(value v, value part, size_t from) {
     return at ? (size_t)(at - v.s.text) : SIZE_MAX;
 }
 
-static value split_spaces(rendering *r, value v, int64_t most) {
-    value out = value_new_list(r, V_LIST);
-    size_t at = 0;
-    while (!failed(r)) {
+static size_t find_last(value v, value part) {
+    size_t last = SIZE_MAX;
+    for (size_t at = v.s.length + 1; at-- > 0 && last == SIZE_MAX;)
+        if (at + part.s.length <= v.s.length && memcmp(v.s.text + at, part.s.text, part.s.length) == 0) last = at;
+    return last;
+}
+
+enum { SEARCH_FIND, SEARCH_LAST = 1, SEARCH_MUST = 2, SEARCH_COUNT = 4 };
+
+static value search(rendering *r, const invocation *c) {
+    const value *part = text_argument(r, c, 0);
+    if (!part) render_fail(r, "%s needs a string", c->name);
+    const int64_t length = value_length(r, c->on);
+    int64_t bounds[2] = {whole_argument(r, c, 1, 0), whole_argument(r, c, 2, length)};
+    if (failed(r)) return value_none();
+    for (int i = 0; i < 2; i++) {
+        bounds[i] += bounds[i] < 0 ? length : 0;
+        bounds[i] = bounds[i] < 0 ? 0 : bounds[i];
+    }
+    bounds[1] = bounds[1] > length ? length : bounds[1];
+    size_t at = SIZE_MAX;
+    int64_t count = 0;
+    if (bounds[0] <= bounds[1]) {
+        const size_t begin = text_offset(c->on.s.text, c->on.s.length, bounds[0]);
+        const value in = value_text(c->on.s.text + begin,
+                                    text_offset(c->on.s.text + begin, c->on.s.length - begin, bounds[1] - bounds[0]));
+        at = c->which & SEARCH_LAST ? find_last(in, *part) : part->s.length ? find(in, *part, 0) : 0;
+        if (c->which == SEARCH_COUNT) {
+            count = part->s.length ? 0 : bounds[1] - bounds[0] + 1;
+            for (size_t k = 0; (k = find(in, *part, k)) != SIZE_MAX; k += part->s.length)
+                count++;
+        }
+        if (at != SIZE_MAX) at += begin;
+    }
+    if (c->which == SEARCH_COUNT) return value_int(count);
+    if (at == SIZE_MAX && c->which & SEARCH_MUST) render_fail(r, "substring not found");
+    return value_int(at == SIZE_MAX ? -1 : text_points(c->on.s.text, at));
+}
+
+enum { AFFIX_STARTS, AFFIX_ENDS };
+
+static int affix_fits(value v, value part, int end) {
+    return part.s.length <= v.s.length &&
+           memcmp(v.s.text + (end ? v.s.length - part.s.length : 0), part.s.text, part.s.length) == 0;
+}
+
+static value affix(rendering *r, const invocation *c) {
+    const value given = *c->given[0];
+    const value_list one = {.at = (value *)(uintptr_t)c->given[0], .count = 1},
+                     *options = given.kind == V_TUPLE ? given.list : &one;
+    int fits = 0;
+    const value part =
+        c->given[1] ? slice(r, c->on, (value[]){*c->given[1], c->given[2] ? *c->given[2] : value_none(), value_none()})
+                    : c->on;
+    for (int64_t i = 0; i < options->count && !failed(r); i++) {
+        if (options->at[i].kind != V_STRING)
+            render_fail(r, "%s first arg must be str or a tuple of str, not %s", c->name,
+                        value_kind_name(options->at[i]));
+        fits |= !failed(r) && affix_fits(part, options->at[i], c->which);
+    }
+    return value_bool(fits);
+}
+
+static value remove_affix(rendering *r, const invocation *c) {
+    const value *part = text_argument(r, c, 0);
+    if (!part) render_fail(r, "%s needs a string", c->name);
+    if (failed(r) || !affix_fits(c->on, *part, c->which)) return c->on;
+    return c->which ? value_part(r, c->on, 0, c->on.s.length - part->s.length)
+                    : value_part(r, c->on, part->s.length, c->on.s.length);
+}
+
+/* ---- splitting and joining ---- */
+
+static value split_spaces(rendering *r, value v, int64_t most, int from_right) {
+    const value out = value_new_list(r, V_LIST), all = value_new_list(r, V_LIST);
+    for (size_t at = 0, end; at < v.s.length && !failed(r); at = end) { /* pairs of begin and end */
         for (int n; at < v.s.length && (n = space_at(v.s.text, v.s.length, at)) > 0;)
             at += (size_t)n;
-        if (at >= v.s.length) break;
-        size_t end = at;
-        if (most >= 0 && out.list->count >= most) {
-            list_add(r, out, strip(r, value_part(r, v, at, v.s.length), NULL, 0, 1));
-            break;
-        }
-        while (end < v.s.length && !space_at(v.s.text, v.s.length, end))
+        for (end = at; end < v.s.length && !space_at(v.s.text, v.s.length, end);)
             end += text_offset(v.s.text + end, v.s.length - end, 1);
-        list_add(r, out, value_part(r, v, at, end));
-        at = end;
+        if (end > at) list_add(r, all, value_pair(r, value_int((int64_t)at), value_int((int64_t)end)));
+    }
+    if (failed(r)) return out;
+    const int64_t words = all.list->count, rest = most >= 0 && words > most ? words - most : 0;
+    const int64_t first = from_right && rest ? rest - 1 : 0, last = !from_right && rest ? most : words - 1;
+    for (int64_t i = first; i <= last && i < words && !failed(r); i++) {
+        size_t begin = (size_t)all.list->at[i].list->at[0].i, end = (size_t)all.list->at[i].list->at[1].i;
+        if (rest && from_right && i == first) begin = 0;
+        if (rest && !from_right && i == last) end = v.s.length;
+        list_add(r, out,
+                 strip_sides(r, value_part(r, v, begin, end), NULL, LEFT * (begin > 0) | RIGHT * (end < v.s.length)));
     }
     return out;
 }
 
-static value split(rendering *r, value v, const value_list *args, const value_dict *keywords, int from_right) {
-    const value names = {.kind = V_DICT, .dict = (value_dict *)(uintptr_t)keywords};
-    const value *limit = args->count > 1 ? &args->at[1] : keywords ? dict_word(names, "maxsplit") : NULL;
-    const int64_t most = limit && limit->kind == V_INT ? limit->i : -1;
-    if (!args->count || args->at[0].kind == V_NONE) return split_spaces(r, v, most);
-    const value by = args->at[0];
-    value out = value_new_list(r, V_LIST);
-    if (by.kind != V_STRING || !by.s.length) {
-        render_fail(r, by.kind == V_STRING ? "empty separator" : "split needs a string");
-        return out;
-    }
+static value split(rendering *r, const invocation *c) {
+    const value v = c->on, *given = text_argument(r, c, 0);
+    const int64_t most = whole_argument(r, c, 1, -1);
+    if (failed(r) || !given) return split_spaces(r, v, most, c->which);
+    const value by = *given, out = value_new_list(r, V_LIST);
+    if (!by.s.length) render_fail(r, "empty separator");
     int64_t parts = 1, passed = 0;
     for (size_t at = 0; (at = find(v, by, at)) != SIZE_MAX; at += by.s.length)
         parts++;
-    const int64_t skip = from_right && most >= 0 && parts - 1 > most ? parts - 1 - most : 0;
+    const int64_t skip = c->which && most >= 0 && parts - 1 > most ? parts - 1 - most : 0;
     size_t begin = 0;
     for (size_t at = 0; !failed(r) && (at = find(v, by, at)) != SIZE_MAX; at += by.s.length) {
-        if (passed++ < skip || (!from_right && most >= 0 && out.list->count >= most)) continue;
+        if (passed++ < skip || (!c->which && most >= 0 && out.list->count >= most)) continue;
         list_add(r, out, value_part(r, v, begin, at));
         begin = at + by.s.length;
     }
@@ -185,232 +171,241 @@ static value split(rendering *r, value v, const value_list *args, const value_di
     return out;
 }
 
-static value split_lines(rendering *r, value v, int keep) {
-    value out = value_new_list(r, V_LIST);
-    for (size_t at = 0; at < v.s.length && !failed(r);) {
+/* (head, separator, tail); which: from the right. */
+static value partition(rendering *r, const invocation *c) {
+    const value *by = text_argument(r, c, 0), out = value_new_list(r, V_TUPLE);
+    if (!by || !by->s.length) render_fail(r, "%s needs a separator", c->name);
+    if (failed(r)) return out;
+    const size_t length = c->on.s.length, at = c->which ? find_last(c->on, *by) : find(c->on, *by, 0);
+    const size_t begin = at != SIZE_MAX ? at : c->which ? 0 : length;
+    const size_t end = at != SIZE_MAX ? at + by->s.length : begin;
+    list_add(r, out, value_part(r, c->on, 0, begin));
+    list_add(r, out, value_part(r, c->on, begin, end));
+    list_add(r, out, value_part(r, c->on, end, length));
+    return out;
+}
+
+/* Bytes of the line break that begins at `at`, 0: none. */
+static size_t break_at(value v, size_t at) {
+    int32_t c;
+    const size_t n = text_next(v.s.text, v.s.length, at, &c);
+    if (c == '\r') return at + 1 < v.s.length && v.s.text[at + 1] == '\n' ? 2 : 1;
+    return (c >= '\n' && c <= '\f') || (c >= 0x1C && c <= 0x1E) || (n > 1 && c == 0x85) || c == 0x2028 || c == 0x2029
+               ? n
+               : 0;
+}
+
+static value split_lines(rendering *r, const invocation *c) {
+    const value out = value_new_list(r, V_LIST);
+    const int keep = c->given[0] && value_true(*c->given[0]);
+    for (size_t at = 0, next; at < c->on.s.length && !failed(r); at = next) {
         size_t end = at;
-        while (end < v.s.length && v.s.text[end] != '\n' && v.s.text[end] != '\r')
+        while (end < c->on.s.length && !break_at(c->on, end))
             end++;
-        const size_t next = end < v.s.length
-                                ? end + 1 + (v.s.text[end] == '\r' && end + 1 < v.s.length && v.s.text[end + 1] == '\n')
-                                : end;
-        list_add(r, out, value_part(r, v, at, keep ? next : end));
-        at = next;
+        next = end < c->on.s.length ? end + break_at(c->on, end) : end;
+        list_add(r, out, value_part(r, c->on, at, keep ? next : end));
     }
     return out;
 }
 
-static value replace(rendering *r, value v, const value_list *args) {
-    if (args->count < 2 || args->at[0].kind != V_STRING || args->at[1].kind != V_STRING) {
-        render_fail(r, "replace needs two strings");
-        return v;
+static value join(rendering *r, const invocation *c) {
+    const value items = value_items(r, *c->given[0]);
+    const int safe = c->on.s.safe;
+    sink out = {0};
+    for (int64_t i = 0; !failed(r) && i < items.list->count; i++) {
+        if (items.list->at[i].kind != V_STRING)
+            render_fail(r, "sequence item %lld: expected str instance, %s found", (long long)i,
+                        value_kind_name(items.list->at[i]));
+        if (i) sink_add(r, &out, c->on);
+        if (!failed(r)) sink_add(r, &out, safe ? text_escape(r, items.list->at[i]) : items.list->at[i]);
     }
-    const value old = args->at[0], new = args->at[1];
-    int64_t left = args->count > 2 && args->at[2].kind == V_INT && args->at[2].i >= 0 ? args->at[2].i : INT64_MAX;
-    value out = value_words("");
-    if (!old.s.length) { /* between all characters */
-        for (size_t at = 0; at <= v.s.length && !failed(r);) {
-            if (left-- > 0) out = value_join(r, out, new);
-            if (at == v.s.length) break;
-            const size_t n = text_offset(v.s.text + at, v.s.length - at, 1);
-            out = value_join(r, out, value_part(r, v, at, at + n));
-            at += n;
-        }
-        return out;
-    }
+    return taken(r, &out, safe);
+}
+
+static value replace_all(rendering *r, value v, value old, value new, int64_t most) {
+    int64_t left = most < 0 ? INT64_MAX : most;
     size_t begin = 0;
-    for (size_t at = 0; left-- > 0 && !failed(r) && (at = find(v, old, at)) != SIZE_MAX; at += old.s.length) {
-        out = value_join(r, value_join(r, out, value_part(r, v, begin, at)), new);
-        begin = at + old.s.length;
+    sink out = {0};
+    for (size_t at = 0; left > 0 && at <= v.s.length && !failed(r); left--) {
+        /* nothing stands in front of every character, and at the end */
+        const size_t found = old.s.length ? find(v, old, at) : at;
+        if (found == SIZE_MAX) break;
+        sink_add(r, &out, value_part(r, v, begin, found));
+        sink_add(r, &out, new);
+        begin = found + old.s.length;
+        at = old.s.length         ? begin
+             : found < v.s.length ? found + text_offset(v.s.text + found, v.s.length - found, 1)
+                                  : found + 1;
     }
-    return begin ? value_join(r, out, value_part(r, v, begin, v.s.length)) : v;
+    sink_add(r, &out, value_part(r, v, begin, v.s.length));
+    return sink_take(r, &out);
 }
 
-static int is_letter(utf8proc_int32_t c) {
-    const utf8proc_category_t k = utf8proc_category(c);
-    return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO;
+static value replace(rendering *r, const invocation *c) {
+    const value *old = text_argument(r, c, 0), *new = text_argument(r, c, 1);
+    if (!old || !new) render_fail(r, "replace needs two strings");
+    const int64_t most = whole_argument(r, c, 2, -1);
+    if (failed(r)) return c->on;
+    value out = c->on.s.safe ? replace_all(r, c->on, text_escape(r, *old), text_escape(r, *new), most)
+                             : replace_all(r, c->on, *old, *new, most);
+    out.s.safe = c->on.s.safe;
+    return out;
 }
 
-/* upper and lower letter by letter; capitalize and title by place. */
-static value turn_case(rendering *r, value v, int method) {
-    strbuf out = {0};
-    int inside = 0;
-    for (size_t at = 0; at < v.s.length;) {
-        utf8proc_int32_t c = 0;
-        utf8proc_ssize_t n =
-            utf8proc_iterate((const utf8proc_uint8_t *)v.s.text + at, (utf8proc_ssize_t)(v.s.length - at), &c);
-        utf8proc_uint8_t bytes[4];
-        if (n < 1) {
-            strbuf_add(&out, v.s.text + at++, 1);
-            continue;
-        }
-        const int first = method == M_CAPITALIZE ? at == 0 : method == M_TITLE && !inside;
-        const int up = method == M_UPPER || first;
-        if (up && c == 0xDF)
-            strbuf_puts(&out, method == M_UPPER ? "SS" : "Ss");
-        else
-            strbuf_add(&out, (const char *)bytes,
-                       (size_t)utf8proc_encode_char(up ? method == M_UPPER ? utf8proc_toupper(c) : utf8proc_totitle(c)
-                                                       : utf8proc_tolower(c),
-                                                    bytes));
-        inside = is_letter(c);
-        at += (size_t)n;
-    }
-    value turned = value_copy(r, out.text, out.length);
-    if (out.length == v.s.length) turned.s.marks = v.s.marks;
-    strbuf_free(&out);
-    return turned;
+value filter_replace(rendering *r, const invocation *c) {
+    const int64_t most = c->given[2] && c->given[2]->kind != V_NONE ? whole_argument(r, c, 2, -1) : -1;
+    const value old = value_string(r, *c->given[0]), new = value_string(r, *c->given[1]);
+    return failed(r) ? c->on : replace_all(r, value_string(r, c->on), old, new, most);
 }
 
-static value affix(rendering *r, value v, const value_list *args, int method) {
-    const value_list *options = args;
-    value_list one = {0};
-    if (args->count && args->at[0].kind == V_TUPLE) one = *args->at[0].list, options = &one;
-    for (int64_t i = 0; i < options->count && (i == 0 || options == &one); i++) {
-        const value p = options->at[i];
-        if (p.kind != V_STRING) {
-            render_fail(r, "startswith, endswith and remove... need strings");
-            return v;
-        }
-        const int fits = p.s.length <= v.s.length;
-        const int head = fits && memcmp(v.s.text, p.s.text, p.s.length) == 0;
-        const int tail = fits && memcmp(v.s.text + v.s.length - p.s.length, p.s.text, p.s.length) == 0;
-        if (method == M_PREFIX) return head ? value_part(r, v, p.s.length, v.s.length) : v;
-        if (method == M_SUFFIX) return tail && p.s.length ? value_part(r, v, 0, v.s.length - p.s.length) : v;
-        if (method == M_STARTS ? head : tail) return value_bool(1);
-    }
-    if (!args->count) render_fail(r, "startswith, endswith and remove... need a string");
-    return method == M_PREFIX || method == M_SUFFIX ? v : value_bool(0);
+/* ---- padding ---- */
+
+enum { PAD_LEFT, PAD_RIGHT, PAD_BOTH, PAD_ZEROS };
+
+static value pad(rendering *r, const invocation *c) {
+    const value *given = text_argument(r, c, 1);
+    const value fill = given ? *given : value_words(c->which == PAD_ZEROS ? "0" : " ");
+    const int64_t width = whole_argument(r, c, 0, 80);
+    if (!failed(r) && value_length(r, fill) != 1)
+        render_fail(r, "The fill character must be exactly one character long");
+    const value text = value_string(r, c->on);
+    const int64_t room = failed(r) ? 0 : width - value_length(r, text);
+    if (room <= 0) return text;
+    const int64_t left = c->which == PAD_RIGHT ? 0 : c->which == PAD_BOTH ? room / 2 + (room & width & 1) : room;
+    const int sign = c->which == PAD_ZEROS && text.s.length && strchr("+-", *text.s.text);
+    sink out = {0};
+    sink_add(r, &out, value_part(r, text, 0, (size_t)sign));
+    sink_add(r, &out, operate(r, '*', fill, value_int(left)));
+    sink_add(r, &out, value_part(r, text, (size_t)sign, text.s.length));
+    sink_add(r, &out, operate(r, '*', fill, value_int(room - left)));
+    return taken(r, &out, text.s.safe);
 }
 
-static value all_of(value v, int method) {
-    int cased = 0;
-    if (!v.s.length) return value_bool(0);
-    for (size_t at = 0; at < v.s.length;) {
-        utf8proc_int32_t c = 0;
-        const utf8proc_ssize_t n =
-            utf8proc_iterate((const utf8proc_uint8_t *)v.s.text + at, (utf8proc_ssize_t)(v.s.length - at), &c);
-        if (n < 1) return value_bool(0);
-        const utf8proc_category_t k = utf8proc_category(c);
-        if (method == M_ISDIGIT && k != UTF8PROC_CATEGORY_ND) return value_bool(0);
-        if (method == M_ISALPHA && !is_letter(c)) return value_bool(0);
-        if (method == M_ISSPACE && !space_at(v.s.text, v.s.length, at)) return value_bool(0);
-        if ((method == M_ISUPPER && k == UTF8PROC_CATEGORY_LL) || (method == M_ISLOWER && k == UTF8PROC_CATEGORY_LU))
-            return value_bool(0);
-        cased |= k == UTF8PROC_CATEGORY_LL || k == UTF8PROC_CATEGORY_LU;
-        at += (size_t)n;
-    }
-    return value_bool((method != M_ISUPPER && method != M_ISLOWER) || cased);
+value filter_center(rendering *r, const invocation *c) {
+    invocation own = *c;
+    own.which = PAD_BOTH;
+    own.given[1] = NULL;
+    return pad(r, &own);
 }
 
-static value search(rendering *r, value v, const value_list *args, int method) {
-    if (!args->count || args->at[0].kind != V_STRING) {
-        render_fail(r, "find, index and count need a string");
-        return value_none();
-    }
-    const value part = args->at[0];
-    if (method == M_COUNT) {
-        int64_t n = part.s.length ? 0 : text_points(v.s.text, v.s.length) + 1;
-        for (size_t at = 0; (at = find(v, part, at)) != SIZE_MAX; at += part.s.length)
-            n++;
-        return value_int(n);
-    }
-    const size_t at = part.s.length ? find(v, part, 0) : 0;
-    if (at == SIZE_MAX && method == M_INDEX) render_fail(r, "substring not found");
-    return value_int(at == SIZE_MAX ? -1 : text_points(v.s.text, at));
+/* ---- dicts, lists, loops ---- */
+
+static value get(rendering *r, const invocation *c) {
+    const value *found = value_hashable(r, *c->given[0]) ? dict_get(c->on, *c->given[0]) : NULL;
+    return found ? *found : c->given[1] ? *c->given[1] : value_none();
 }
 
-static value text_call(rendering *r, value v, int method, const value_list *args, const value_dict *keywords) {
-    const value *set = args->count && args->at[0].kind == V_STRING ? &args->at[0] : NULL;
-    switch (method) {
-    case M_STRIP:
-        return strip(r, v, set, 1, 1);
-    case M_LSTRIP:
-        return strip(r, v, set, 1, 0);
-    case M_RSTRIP:
-        return strip(r, v, set, 0, 1);
-    case M_SPLIT:
-    case M_RSPLIT:
-        return split(r, v, args, keywords, method == M_RSPLIT);
-    case M_STARTS:
-    case M_ENDS:
-    case M_PREFIX:
-    case M_SUFFIX:
-        return affix(r, v, args, method);
-    case M_REPLACE:
-        return replace(r, v, args);
-    case M_FIND:
-    case M_COUNT:
-    case M_INDEX:
-        return search(r, v, args, method);
-    case M_JOIN: {
-        const value items = args->count ? value_items(r, args->at[0]) : value_new_list(r, V_LIST);
-        value out = value_words("");
-        for (int64_t i = 0; !failed(r) && i < items.list->count; i++) {
-            if (items.list->at[i].kind != V_STRING) {
-                render_fail(r, "sequence item %lld: expected str instance, %s found", (long long)i,
-                            value_kind_name(items.list->at[i]));
-                break;
-            }
-            out = value_join(r, i ? value_join(r, out, v) : out, items.list->at[i]);
-        }
-        return out;
-    }
-    case M_LINES:
-        return split_lines(r, v, args->count && value_true(args->at[0]));
-    case M_ISDIGIT:
-    case M_ISSPACE:
-    case M_ISALPHA:
-    case M_ISUPPER:
-    case M_ISLOWER:
-        return all_of(v, method);
-    default:
-        return turn_case(r, v, method);
-    }
-}
-
-/* ---- dicts and lists ---- */
-
-static value dict_call(rendering *r, value v, int method, const value_list *args) {
-    value out = value_new_list(r, V_LIST);
-    if (method == D_COPY) return v;
-    if (method == D_GET) {
-        const value *found = args->count ? dict_get(v, args->at[0]) : NULL;
-        if (!args->count) render_fail(r, "get needs a key");
-        return found ? *found : args->count > 1 ? args->at[1] : value_none();
-    }
-    for (int64_t i = 0; i < v.dict->count && !failed(r); i++) {
-        if (method == D_ITEMS) {
-            value pair = value_new_list(r, V_TUPLE);
-            list_add(r, pair, v.dict->keys[i]);
-            list_add(r, pair, v.dict->values[i]);
-            list_add(r, out, pair);
-        } else {
-            list_add(r, out, method == D_KEYS ? v.dict->keys[i] : v.dict->values[i]);
-        }
+static value view(rendering *r, const invocation *c) {
+    const value out = value_new_list(r, V_VIEW);
+    out.list->view = c->name;
+    for (int64_t i = 0; i < c->on.dict->count && !failed(r); i++) {
+        const value key = c->on.dict->keys[i], item = c->on.dict->values[i];
+        list_add(r, out, *c->name == 'i' ? value_pair(r, key, item) : *c->name == 'k' ? key : item);
     }
     return out;
 }
 
-static value list_call(rendering *r, value v, int method, const value_list *args) {
-    if (method == 2) return v;
-    int64_t count = 0, at = -1;
-    for (int64_t i = 0; args->count && i < v.list->count; i++)
-        if (value_equal(v.list->at[i], args->at[0])) {
-            count++;
-            at = at < 0 ? i : at;
-        }
-    if (method == 0 && at < 0) render_fail(r, "the list has no such item");
-    return value_int(method == 0 ? at : count);
+static value copy(rendering *r, const invocation *c) {
+    (void)r;
+    return c->on;
 }
 
-value method_call(rendering *r, value method, const value_list *args, const value_dict *keywords) {
-    const value self = *method.self;
-    const int which = place(methods_of(self), method.s.text, method.s.length);
-    if (which < 0) {
-        render_fail(r, "a template cannot change a list or dict (%.*s)", (int)method.s.length, method.s.text);
-        return value_none();
-    }
-    if (self.kind == V_STRING) return text_call(r, self, which, args, keywords);
-    return self.kind == V_DICT ? dict_call(r, self, which, args) : list_call(r, self, which, args);
+/* index, and with which = 1 count. */
+static value place_in_list(rendering *r, const invocation *c) {
+    int64_t count = 0, first = -1;
+    for (int64_t i = 0; i < c->on.list->count; i++)
+        if (value_equal(c->on.list->at[i], *c->given[0])) {
+            first = first < 0 ? i : first;
+            count++;
+        }
+    if (!c->which && first < 0) render_fail(r, "the list has no such item");
+    return value_int(c->which ? count : first);
+}
+
+static value cycle(rendering *r, const invocation *c) {
+    if (!c->args->count) render_fail(r, "no items for cycling given");
+    return failed(r) ? value_none() : c->args->at[c->on.loop->at % c->args->count];
+}
+
+/* Whether the arguments are others than at the last call. */
+static value changed(rendering *r, const invocation *c) {
+    const value now = value_new_list(r, V_TUPLE);
+    list_add_all(r, now, (value){.kind = V_LIST, .list = (value_list *)(uintptr_t)c->args});
+    const int differs = !value_equal(now, c->on.loop->changed);
+    c->on.loop->changed = now;
+    return value_bool(differs);
+}
+
+/* ---- the tables ---- */
+
+static const method text_methods[] = {
+    {"strip",               "/chars", strip, LEFT | RIGHT},
+    {"lstrip",                "/chars", strip, LEFT},
+    {"rstrip",                     "/chars", strip, RIGHT},
+    {"split","sep maxsplit", split, 0},
+    {"rsplit",                 "sep maxsplit", split, 1},
+    {"splitlines",              "keepends", split_lines, 0},
+    {"partition",                "/sep!", partition, 0},
+    {"rpartition",                     "/sep!", partition, 1},
+    {"startswith",          "/prefix! start end", affix, AFFIX_STARTS},
+    {"endswith",                    "/suffix! start end", affix, AFFIX_ENDS},
+    {"removeprefix",              "/prefix!", remove_affix, AFFIX_STARTS},
+    {"removesuffix",                "/suffix!", remove_affix, AFFIX_ENDS},
+    {"replace",                     "/old! new! count", replace, 0},
+    {"find","/sub! start end", search, SEARCH_FIND},
+    {"rfind",                    "/sub! start end", search, SEARCH_LAST},
+    {"index",           "/sub! start end", search, SEARCH_MUST},
+    {"rindex",            "/sub! start end", search, SEARCH_MUST | SEARCH_LAST},
+    {"count",                     "/sub! start end", search, SEARCH_COUNT},
+    {"join","/iterable!", join, 0},
+    {"format",                    NULL, method_format, 0},
+    {"ljust",          "/width! fillchar", pad, PAD_RIGHT},
+    {"rjust",                "/width! fillchar", pad, PAD_LEFT},
+    {"center",                     "/width! fillchar", pad, PAD_BOTH},
+    {"zfill","/width!", pad, PAD_ZEROS},
+    {"upper",           "/", method_case, CASE_UPPER},
+    {"lower",        "/", method_case, CASE_LOWER},
+    {"capitalize",         "/", method_case, CASE_CAPITALIZE},
+    {"title",                     "/", method_case, CASE_TITLE},
+    {"swapcase","/", method_case, CASE_SWAP},
+    {"isalpha",           "/", method_is, LETTERS},
+    {"isalnum",             "/", method_is, LETTERS | DIGITS | NUMBERS},
+    {"isdecimal",              "/", method_is, DIGITS},
+    {"isdigit",                     "/", method_is, DIGITS},
+    {"isnumeric",       "/", method_is, DIGITS | NUMBERS},
+    {"isspace",          "/", method_is, SPACES},
+    {"isascii",               "/", method_is, ASCII},
+    {"isupper",               "/", method_is, UPPER},
+    {"islower",                     "/", method_is, LOWER},
+    {0}
+};
+static const method dict_methods[] = {
+    {"items",  "/", view, 0},
+    {"keys",    "/", view, 0},
+    {"values",        "/", view, 0},
+    {"get",  "/key! default", get, 0},
+    {"copy",       "/", copy, 0},
+    {0}
+};
+static const method list_methods[] = {
+    {"index",        "/value!", place_in_list, 0},
+    {"count", "/value!", place_in_list, 1},
+    {"copy",              "/", copy, 0},
+    {0    }
+};
+static const method loop_methods[] = {
+    {"cycle", NULL, cycle, 0},
+    {"changed",  NULL, changed, 0},
+    {0      }
+};
+
+const method *method_find(value on, const char *name, size_t length) {
+    const method *m = on.kind == V_STRING                       ? text_methods
+                      : on.kind == V_DICT                       ? dict_methods
+                      : on.kind == V_LIST || on.kind == V_TUPLE ? list_methods
+                      : on.kind == V_LOOP                       ? loop_methods
+                                                                : NULL;
+    for (; m && m->name; m++)
+        if (strlen(m->name) == length && memcmp(m->name, name, length) == 0) return m;
+    return NULL;
 }

@@ -1,11 +1,6 @@
-/* template-value — Python's values as far as templates use them. Strings are pieces of UTF-8 that remember which message they
- * came from (marks); cutting and joining carry the marks along. */
-#include "formats/jsontext.h"
+/* template-value — Python's values as far as templates use them, what is true, equal and less among them, and what they hold. */
 #include "text/template-private.h"
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 value value_none(void) {
     return (value){.kind = V_NONE};
@@ -21,7 +16,7 @@ value value_float(double f) {
 }
 value value_text(const char *text, size_t length) {
     return (value){
-        .kind = V_STRING, .s = {text, length, NULL}
+        .kind = V_STRING, .s = {.text = text, .length = length}
     };
 }
 value value_words(const char *text) {
@@ -29,30 +24,20 @@ value value_words(const char *text) {
 }
 value value_undefined(const char *name) {
     return (value){
-        .kind = V_UNDEFINED, .s = {name, strlen(name), NULL}
+        .kind = V_UNDEFINED, .s = {.text = name, .length = strlen(name)}
     };
 }
-/* Memory is counted in items of the size of a value. */
-enum { TEXT_ITEM = sizeof(value) };
 
-static void count_items(rendering *r, int64_t count) {
+void count_items(rendering *r, int64_t count) {
     r->items += count;
     if (r->items > TEMPLATE_VALUES)
         render_fail(r, "the template makes more than %d MB of values", (int)((TEMPLATE_VALUES * sizeof(value)) >> 20));
 }
 
 int64_t value_weight(value v) {
-    switch (v.kind) {
-    case V_STRING:
-        return 1 + (int64_t)(v.s.length / TEXT_ITEM);
-    case V_LIST:
-    case V_TUPLE:
-        return 1 + v.list->weight;
-    case V_DICT:
-        return 1 + v.dict->weight;
-    default:
-        return 1;
-    }
+    if (v.kind == V_STRING) return 1 + (int64_t)(v.s.length / sizeof v);
+    if (value_is_list(v)) return 1 + v.list->weight;
+    return v.kind == V_DICT ? 1 + v.dict->weight : 1;
 }
 
 /* A value that holds another one many times is as large as if it were written out. */
@@ -62,7 +47,7 @@ static void add_weight(rendering *r, int64_t *weight, value item) {
 }
 
 value value_copy(rendering *r, const char *text, size_t length) {
-    count_items(r, 1 + (int64_t)length / TEXT_ITEM);
+    count_items(r, 1 + (int64_t)(length / sizeof(value)));
     return failed(r) ? value_words("") : value_text(arena_copy(&r->memory, text ? text : "", length), length);
 }
 
@@ -91,6 +76,18 @@ void list_add(rendering *r, value list, value item) {
     }
     l->at[l->count++] = item;
     add_weight(r, &l->weight, item);
+}
+
+void list_add_all(rendering *r, value list, value items) {
+    for (int64_t i = 0; i < items.list->count && !failed(r); i++)
+        list_add(r, list, items.list->at[i]);
+}
+
+value value_pair(rendering *r, value a, value b) {
+    const value pair = value_new_list(r, V_TUPLE);
+    list_add(r, pair, a);
+    list_add(r, pair, b);
+    return pair;
 }
 
 static int64_t dict_place(const value_dict *d, value key) {
@@ -128,6 +125,13 @@ const value *dict_get(value dict, value key) {
 
 const value *dict_word(value dict, const char *key) {
     return dict_get(dict, value_words(key));
+}
+
+int value_hashable(rendering *r, value key) {
+    if (key.kind == V_LIST || key.kind == V_DICT) render_fail(r, "unhashable type: '%s'", value_kind_name(key));
+    for (int64_t i = 0; key.kind == V_TUPLE && i < key.list->count; i++)
+        if (!value_hashable(r, key.list->at[i])) return 0;
+    return !failed(r);
 }
 
 value value_from_json(rendering *r, const json_t *j, int32_t message) {
@@ -176,6 +180,7 @@ int value_true(value v) {
         return v.s.length > 0;
     case V_LIST:
     case V_TUPLE:
+    case V_VIEW:
         return v.list->count > 0;
     case V_DICT:
         return v.dict->count > 0;
@@ -184,10 +189,16 @@ int value_true(value v) {
     }
 }
 
-static int is_number(value v) {
+int value_is_number(value v) {
     return v.kind == V_BOOL || v.kind == V_INT || v.kind == V_FLOAT;
 }
-static double as_double(value v) {
+int value_is_list(value v) {
+    return v.kind == V_LIST || v.kind == V_TUPLE || v.kind == V_VIEW || v.kind == V_GENERATOR;
+}
+int value_is_sequence(value v) {
+    return v.kind == V_LIST || v.kind == V_TUPLE || (v.kind == V_VIEW && *v.list->view == 'r');
+}
+double value_real(value v) {
     return v.kind == V_FLOAT ? v.f : (double)v.i;
 }
 static int compare_text(value a, value b) {
@@ -197,8 +208,8 @@ static int compare_text(value a, value b) {
 }
 
 int value_equal(value a, value b) {
-    if (is_number(a) && is_number(b))
-        return a.kind == V_FLOAT || b.kind == V_FLOAT ? as_double(a) == as_double(b) : a.i == b.i;
+    if (value_is_number(a) && value_is_number(b))
+        return a.kind == V_FLOAT || b.kind == V_FLOAT ? value_real(a) == value_real(b) : a.i == b.i;
     if (a.kind != b.kind) return 0;
     switch (a.kind) {
     case V_UNDEFINED:
@@ -221,8 +232,15 @@ int value_equal(value a, value b) {
             if (!other || !value_equal(a.dict->values[i], *other)) return 0;
         }
         return 1;
+    case V_VIEW:
+    case V_GENERATOR:
+        return a.list == b.list;
     case V_NAMESPACE:
         return a.dict == b.dict;
+    case V_LOOP:
+        return a.loop == b.loop;
+    case V_FUNCTION:
+        return a.i == b.i;
     case V_MACRO:
         return a.macro == b.macro;
     default:
@@ -231,7 +249,7 @@ int value_equal(value a, value b) {
 }
 
 int value_less(rendering *r, value a, value b) {
-    if (is_number(a) && is_number(b)) return as_double(a) < as_double(b);
+    if (value_is_number(a) && value_is_number(b)) return value_real(a) < value_real(b);
     if (a.kind == V_STRING && b.kind == V_STRING) return compare_text(a, b) < 0;
     if ((a.kind == V_LIST || a.kind == V_TUPLE) && a.kind == b.kind) {
         for (int64_t i = 0; i < a.list->count && i < b.list->count; i++)
@@ -258,211 +276,29 @@ int value_in(rendering *r, value item, value whole) {
                (whole.s.length && memmem(whole.s.text, whole.s.length, item.s.text, item.s.length));
     case V_LIST:
     case V_TUPLE:
+    case V_VIEW:
         for (int64_t i = 0; i < whole.list->count; i++)
             if (value_equal(whole.list->at[i], item)) return 1;
         return 0;
+    case V_GENERATOR: /* walked up to the item */
+        while (whole.list->taken < whole.list->count)
+            if (value_equal(whole.list->at[whole.list->taken++], item)) return 1;
+        return 0;
     case V_DICT:
-        return dict_get(whole, item) != NULL;
+        return value_hashable(r, item) && dict_get(whole, item) != NULL;
     default:
         render_fail(r, "argument of type '%s' is not iterable", value_kind_name(whole));
         return 0;
     }
 }
 
-/* ---- text ---- */
+/* ---- kind, length, items ---- */
 
 const char *value_kind_name(value v) {
-    static const char *const names[] = {"Undefined", "NoneType", "bool",      "int",   "float",  "str",     "list",
-                                        "tuple",     "dict",     "Namespace", "Macro", "method", "function"};
+    static const char *const names[] = {"Undefined",   "NoneType", "bool",      "int",       "float", "str",
+                                        "list",        "tuple",    "dict_view", "generator", "dict",  "Namespace",
+                                        "LoopContext", "Macro",    "method",    "function"};
     return names[v.kind];
-}
-
-static int printable(utf8proc_int32_t c) {
-    if (c == ' ') return 1;
-    switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS:
-        return 0;
-    default:
-        return 1;
-    }
-}
-
-static void repr_text(value v, strbuf *out) {
-    const int single = v.s.length && memchr(v.s.text, '\'', v.s.length) != NULL;
-    const char quote = single && !memchr(v.s.text, '"', v.s.length) ? '"' : '\'';
-    strbuf_add(out, &quote, 1);
-    for (size_t at = 0; at < v.s.length;) {
-        utf8proc_int32_t c = 0;
-        utf8proc_ssize_t n =
-            utf8proc_iterate((const utf8proc_uint8_t *)v.s.text + at, (utf8proc_ssize_t)(v.s.length - at), &c);
-        if (n < 1) n = 1, c = (unsigned char)v.s.text[at];
-        if (c == '\\' || c == quote)
-            strbuf_printf(out, "\\%c", (char)c);
-        else if (c == '\n' || c == '\r' || c == '\t')
-            strbuf_puts(out, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
-        else if (printable(c))
-            strbuf_add(out, v.s.text + at, (size_t)n);
-        else
-            strbuf_printf(out, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
-        at += (size_t)n;
-    }
-    strbuf_add(out, &quote, 1);
-}
-
-static void repr_float(double f, strbuf *out) {
-    if (isnan(f))
-        strbuf_puts(out, "nan");
-    else if (isinf(f))
-        strbuf_puts(out, f > 0 ? "inf" : "-inf");
-    else
-        jsontext_real(out, f);
-}
-
-static void repr_list(rendering *r, value v, strbuf *out) {
-    strbuf_puts(out, v.kind == V_LIST ? "[" : "(");
-    for (int64_t i = 0; i < v.list->count; i++) {
-        if (i) strbuf_puts(out, ", ");
-        value_repr(r, v.list->at[i], out);
-    }
-    strbuf_puts(out, v.kind == V_LIST ? "]" : v.list->count == 1 ? ",)" : ")");
-}
-
-static void repr_dict(rendering *r, value v, strbuf *out) {
-    strbuf_puts(out, "{");
-    for (int64_t i = 0; i < v.dict->count; i++) {
-        if (i) strbuf_puts(out, ", ");
-        value_repr(r, v.dict->keys[i], out);
-        strbuf_puts(out, ": ");
-        value_repr(r, v.dict->values[i], out);
-    }
-    strbuf_puts(out, "}");
-}
-
-void value_repr(rendering *r, value v, strbuf *out) {
-    if (failed(r)) return;
-    if (++r->depth > TEMPLATE_DEPTH || out->length > TEMPLATE_OUTPUT)
-        render_fail(r, "a value is too deep or too long to print");
-    switch (v.kind) {
-    case V_UNDEFINED:
-        strbuf_puts(out, "Undefined");
-        break;
-    case V_NONE:
-        strbuf_puts(out, "None");
-        break;
-    case V_BOOL:
-        strbuf_puts(out, v.i ? "True" : "False");
-        break;
-    case V_INT:
-        strbuf_printf(out, "%lld", (long long)v.i);
-        break;
-    case V_FLOAT:
-        repr_float(v.f, out);
-        break;
-    case V_STRING:
-        repr_text(v, out);
-        break;
-    case V_LIST:
-    case V_TUPLE:
-        repr_list(r, v, out);
-        break;
-    case V_DICT:
-        repr_dict(r, v, out);
-        break;
-    case V_NAMESPACE:
-        strbuf_puts(out, "<Namespace>");
-        break;
-    case V_MACRO:
-        strbuf_printf(out, "<Macro '%s'>", v.macro->name);
-        break;
-    case V_METHOD:
-    case V_FUNCTION:
-        strbuf_puts(out, "<function>");
-        break;
-    }
-    r->depth--;
-}
-
-value value_string(rendering *r, value v) {
-    if (v.kind == V_STRING) return v;
-    if (v.kind == V_UNDEFINED) return value_words("");
-    strbuf text = {0};
-    value_repr(r, v, &text);
-    const value out = value_copy(r, text.text, text.length);
-    strbuf_free(&text);
-    return out;
-}
-
-/* The marks of bytes begin .. end - 1, moved to `to`, in front of `rest`. An empty text of a message keeps its mark: it says where
- * the message would stand. */
-static const mark *moved(rendering *r, const mark *from, size_t begin, size_t end, size_t to, const mark *rest) {
-    const mark *first = rest;
-    const mark **tail = &first;
-    for (; from; from = from->next) {
-        const size_t a = from->begin > begin ? from->begin : begin, b = from->end < end ? from->end : end;
-        if (a > b || (a == b && from->begin < from->end && begin < end)) continue;
-        count_items(r, 1);
-        mark *m = arena_new(&r->memory, 1, sizeof *m);
-        *m = (mark){a - begin + to, b - begin + to, from->message, rest};
-        *tail = m;
-        tail = (const mark **)(uintptr_t)&m->next;
-    }
-    return first;
-}
-
-value value_join(rendering *r, value a, value b) {
-    if (!a.s.length && !a.s.marks) return b;
-    if (!b.s.length && !b.s.marks) return a;
-    if (a.s.length + b.s.length > TEMPLATE_OUTPUT) render_fail(r, "a text is longer than %d MB", TEMPLATE_OUTPUT >> 20);
-    count_items(r, 1 + (int64_t)(a.s.length + b.s.length) / TEXT_ITEM);
-    if (failed(r)) return a;
-    char *text = arena_new(&r->memory, a.s.length + b.s.length + 1, 1);
-    if (a.s.length) memcpy(text, a.s.text, a.s.length);
-    if (b.s.length) memcpy(text + a.s.length, b.s.text, b.s.length);
-    value out = value_text(text, a.s.length + b.s.length);
-    const mark *behind = moved(r, b.s.marks, 0, b.s.length, a.s.length, NULL);
-    out.s.marks = moved(r, a.s.marks, 0, a.s.length, 0, behind);
-    return out;
-}
-
-value value_part(rendering *r, value s, size_t begin, size_t end) {
-    value out = value_text(s.s.text + begin, end - begin);
-    if (s.s.marks) out.s.marks = moved(r, s.s.marks, begin, end, 0, NULL);
-    return out;
-}
-
-int64_t text_points(const char *text, size_t length) {
-    int64_t n = 0;
-    for (size_t i = 0; i < length; i++)
-        n += ((unsigned char)text[i] & 0xC0) != 0x80;
-    return n;
-}
-
-size_t text_offset(const char *text, size_t length, int64_t points) {
-    size_t at = 0;
-    for (; at < length && points > 0; points--) {
-        at++;
-        while (at < length && ((unsigned char)text[at] & 0xC0) == 0x80)
-            at++;
-    }
-    return at;
-}
-
-int space_at(const char *text, size_t length, size_t at) {
-    utf8proc_int32_t c = 0;
-    const utf8proc_ssize_t n =
-        utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(length - at), &c);
-    if (n < 1) return 0;
-    const int space = (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-                      (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-                      c == 0x3000;
-    return space ? (int)n : 0;
 }
 
 int64_t value_length(rendering *r, value v) {
@@ -473,6 +309,7 @@ int64_t value_length(rendering *r, value v) {
         return text_points(v.s.text, v.s.length);
     case V_LIST:
     case V_TUPLE:
+    case V_VIEW:
         return v.list->count;
     case V_DICT:
         return v.dict->count;
@@ -483,15 +320,20 @@ int64_t value_length(rendering *r, value v) {
 }
 
 value value_items(rendering *r, value v) {
-    if (v.kind == V_LIST || v.kind == V_TUPLE) return v;
+    if (v.kind == V_LIST || v.kind == V_TUPLE || v.kind == V_VIEW) return v;
     value out = value_new_list(r, V_LIST);
-    if (v.kind == V_DICT)
+    if (v.kind == V_GENERATOR)
+        while (v.list->taken < v.list->count && !failed(r))
+            list_add(r, out, v.list->at[v.list->taken++]);
+    else if (v.kind == V_DICT)
         for (int64_t i = 0; i < v.dict->count; i++)
             list_add(r, out, v.dict->keys[i]);
     else if (v.kind == V_STRING)
         for (size_t at = 0; at < v.s.length && !failed(r);) {
             const size_t end = at + text_offset(v.s.text + at, v.s.length - at, 1);
-            list_add(r, out, value_part(r, v, at, end));
+            value character = value_part(r, v, at, end);
+            character.s.safe = 0;
+            list_add(r, out, character);
             at = end;
         }
     else if (v.kind != V_UNDEFINED)
