@@ -217,6 +217,8 @@ static int check_key(const task *k, const char *key, json_t *value, int depth, g
     if (field) return check_field(k, field, value, err);
     if (option >= 0 && !json_is_null(value)) return set_option(k, option, value, err);
     const json_t *const standard = peft_member(k->defaults, key);
+    if (option >= 0 && json_is_number(standard))
+        return refuse_value(k, &k->table->options[option], value, "number", err);
     if (json_is_null(value) || (depth == 0 && is_core_key(k->config, key))) return GRAFT_OK;
     if (peft_is_empty(value) && peft_is_empty(standard))
         return GRAFT_OK; /* where it is on by default, off says something */

@@ -85,15 +85,10 @@ int peft_tensors_open(const char *folder, safetensors **out, graft_error *err) {
 /* ---- expected against found ---- */
 
 static int same_shape(const peft_tensor *e, const tensor_info *t) {
-    int a = 0, b = 0;
-    for (;; a++, b++) {
-        while (a < e->rank && e->shape[a] == 1)
-            a++;
-        while (b < t->rank && t->shape[b] == 1)
-            b++;
-        if (a == e->rank || b == t->rank) return a == e->rank && b == t->rank;
-        if (e->shape[a] != t->shape[b]) return 0;
-    }
+    int same = e->rank == t->rank;
+    for (int d = 0; d < e->rank && same; d++)
+        same = e->shape[d] == t->shape[d];
+    return same;
 }
 
 static void add_shape(strbuf *out, const peft_tensor *e) {

@@ -16,7 +16,7 @@ char *peft_tensor_name(const char *module, const char *file, int64_t layer, cons
 /* The file that holds the tensors of an adapter of this peft_type. */
 const char *peft_tensors_file(const char *type);
 
-/* One tensor an adapter needs. Shapes are compared without extents of 1: PEFT stores vectors as (n), (n, 1), (1, n). */
+/* One tensor an adapter needs. Shapes count whole: (n, 1) and (1, n) of IA3 scale different things. */
 typedef struct {
     const char *name;
     int rank;

@@ -122,6 +122,15 @@ int targets_module(const char *saved, const char *module) {
     return 0;
 }
 
+int targets_saves(const char *saved, const char *module) {
+    const size_t length = strlen(saved);
+    for (const char *dot = module + strcspn(module, "."); length > 0; dot += 1 + strcspn(dot + 1, ".")) {
+        if ((size_t)(dot - module) >= length && strncmp(dot - length, saved, length) == 0) return 1;
+        if (!*dot) return 0;
+    }
+    return 0;
+}
+
 int32_t targets_pattern(const char *const *patterns, int32_t count, const char *module) {
     for (int32_t i = 0; i < count; i++) {
         char *const pattern = mem_format("(.*\\.)?(%s)$", patterns[i]);

@@ -35,6 +35,10 @@ int targets_select(const targets_list *list, const char *module, int64_t layer, 
 /* 1 when `module` is the module to save called `saved`, or lies in it: "head" takes "head" and "x.head.y". */
 int targets_module(const char *saved, const char *module);
 
+/* 1 when `module` is trained whole as `saved`: PEFT takes every module whose name ends so, dot or not ("norm" is
+ * input_layernorm too), with all that lies in it. What targets_module finds is no longer adapted; this is what is saved. */
+int targets_saves(const char *saved, const char *module);
+
 /* rank_pattern and alpha_pattern: the first whose expression (.*\.)?(PATTERN)$ matches the module; -1: none. */
 int32_t targets_pattern(const char *const *patterns, int32_t count, const char *module);
 

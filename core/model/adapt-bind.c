@@ -366,7 +366,7 @@ static int names_point(const char *const *target, const adapt_point *p) {
 /* Each target must have selected something, or only what `exclude` and `layers` take away again: a misspelt one is an error
  * with the nearest module name. */
 static int check_targets(const adapt *a, const technique *t, graft_error *err) {
-    for (int32_t k = 0; k < t->in.target_count; k++) {
+    for (int32_t k = 0; k < t->in.target_count && !t->in.targets_of_file; k++) {
         int32_t found = 0;
         for (int32_t n = 0; n < t->count && !found; n++)
             found = names_point(&t->in.targets[k], &a->points[t->instances[n]->point]);

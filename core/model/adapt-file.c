@@ -246,24 +246,26 @@ static int read_param(adapt *a, const safetensors *st, const adapt_param *p, con
     return err->code;
 }
 
-/* PEFT stores the frozen table beside an adapted embedding; its values are the base's and may be absent. */
+/* PEFT stores the frozen matrix beside an adapted embedding or head; its values are the base's and may be absent. */
 static int64_t add_tables(const adapt *a, int32_t spec, peft_tensor *list, char **names, int64_t count) {
     const technique *t = &a->techniques[spec];
-    for (int32_t n = 0; n < t->count; n++)
-        if (t->instances[n]->site.onehot) {
-            names[count] = peft_tensor_name(t->instances[n]->site.name, "base_layer.weight", -1, "default");
-            list[count] = (peft_tensor){
-                .name = names[count],
-                .rank = 2,
-                .optional = 1,
-                .shape = {t->instances[n]->site.in, t->instances[n]->site.out}
-            };
-            count++;
-        }
+    for (int32_t n = 0; n < t->count; n++) {
+        const graft_site *const s = &t->instances[n]->site;
+        if (s->layer >= 0 || !(s->kind & (GRAFT_LINEAR | GRAFT_INPUT))) continue;
+        names[count] = peft_tensor_name(s->name, ADAPT_BASE_TABLE, -1, "default");
+        list[count] = (peft_tensor){
+            .name = names[count],
+            .rank = 2,
+            .optional = 1,
+            .shape = {s->onehot ? s->in : s->out, s->onehot ? s->out : s->in}
+        };
+        count++;
+    }
     return count;
 }
 
-/* What the file must hold. A SHARED tensor that a formula makes may be missing: it has its first values already. */
+/* What the file must hold. A SHARED tensor that a formula makes may be missing where the configuration says so: it has its
+ * first values already. */
 static void want(const technique *t, const safetensors *st, const peft_config *config, const adapt_param *p,
                  peft_tensor *out, cut *c) {
     const peft_kept *kept = kept_at(config, p);
@@ -271,7 +273,8 @@ static void want(const technique *t, const safetensors *st, const peft_config *c
     *c = (cut){0};
     out->name = p->name;
     whole_shape(p, &out->rank, out->shape);
-    out->optional = p->site && p->site == t->widest && slot_of(t, p->slot)->init;
+    out->optional = p->site && p->site == t->widest && slot_of(t, p->slot)->init &&
+                    json_is_false(json_object_get(config->file, "save_projection"));
     if (dimension < 0) return;
     *c = cut_of(kept->mask, out->rank, out->shape, dimension);
     out->shape[dimension] = kept_count(kept->mask, kept->count);

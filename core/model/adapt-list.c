@@ -95,7 +95,7 @@ static int list_extras(adapt *a, int32_t spec, int32_t *capacity, graft_error *e
         int32_t found = 0;
         for (int32_t p = 0; p < a->point_count; p++) {
             base_tensor *tensor = a->points[p].tensor;
-            if (!(a->points[p].kinds & GRAFT_TENSOR) || !targets_module(t->in.modules_to_save[m], tensor->module))
+            if (!(a->points[p].kinds & GRAFT_TENSOR) || !targets_saves(t->in.modules_to_save[m], tensor->module))
                 continue;
             found = 1;
             base_tensor *other = adapt_other_half(a, tensor);

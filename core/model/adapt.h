@@ -33,6 +33,7 @@ typedef struct {
     const char *saved_as;              /* the adapter's name inside tensor names (AdapterHub); NULL: as `name`   */
     const char *const *targets; /* names, suffixes, globs, or "all-linear"; NULL = the defaults of the model family */
     int32_t target_count;
+    int32_t targets_of_file; /* 1: the list is a file's, whose tensors say what it selects: names may select nothing */
     const char *targets_regex; /* a PEFT file's string form instead of the list, else NULL       */
     const char *const *exclude;
     int32_t exclude_count;
@@ -175,6 +176,8 @@ const adapt_param *adapt_params(const adapt *a, int32_t *count);  /* in a fixed 
 const adapt_param *adapt_buffers(const adapt *a, int32_t *count); /* BUFFER slots that checkpoints keep */
 
 /* ---- files ---- */
+#define ADAPT_BASE_TABLE                                                                                               \
+    "base_layer.weight" /* behind a module's name: the frozen matrix that PEFT stores beside an adapter */
 /* Runs the save hooks and writes the tensors of one spec into `folder` (atomic): adapter_model.safetensors, or as its kind of
  * folder calls it. The configuration beside it is run's (formats/peft.h). */
 int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err);

@@ -96,6 +96,7 @@ static void take_targets(adapt_spec *spec, const peft_config *c) {
     if (c->has_targets) {
         spec->targets = t->names;
         spec->target_count = t->count;
+        spec->targets_of_file = 1;
         spec->targets_regex = t->regex;
     }
     spec->exclude = t->exclude;

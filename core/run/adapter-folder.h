@@ -15,6 +15,10 @@ int adapter_has_folder(const plugin_component *c);
  * here knows is an error by name, with the techniques that come nearest. */
 int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, arena *memory, graft_error *err);
 
+/* What a folder says about its base is true of this model: num_layers, hidden_size, and the frozen matrices that PEFT stores
+ * beside an adapted embedding or head, which may be rounded (a warning). Behind adapt_bind. */
+int adapter_folder_check(const char *folder, const adapt *a, int32_t which, model *m, graft_error *err);
+
 /* [adapter] start = FOLDER: the settings of the section stand, those it leaves at their default come from the folder, a
  * contradiction is an error naming both values. given (option rows of the component): 1 where the INI gave the value. */
 int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, const uint8_t *given, arena *memory,

@@ -217,7 +217,8 @@ int session_load(session *s, uint64_t seed, graft_error *err) {
     if (s->adapters) adapt_set_round_trip(s->adapters, round_trip, s);
     if (model_load(s->model, s->device, s->activation, s->adapters, s->quantizer, err)) return err->code;
     for (int32_t n = 0; n < s->spec_count && !err->code; n++)
-        if (s->starts[n]) adapt_load(s->adapters, n, s->starts[n], err);
+        if (s->starts[n] && adapter_folder_check(s->starts[n], s->adapters, n, s->model, err) == GRAFT_OK)
+            adapt_load(s->adapters, n, s->starts[n], err);
     if (!err->code && s->spec_count) model_refresh(s->model); /* folders may hold trained base tensors */
     return err->code;
 }

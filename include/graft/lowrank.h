@@ -4,11 +4,13 @@
 #ifndef GRAFT_LOWRANK_H
 #define GRAFT_LOWRANK_H
 #include <graft/graft.h>
+#include <math.h>
 #include <stdio.h>
 
 typedef struct {
     int64_t rank;
     double alpha, dropout;
+    int32_t rslora; /* of the members that have it; the others leave 0 */
 } lowrank_options;
 
 /* clang-format off */
@@ -24,6 +26,11 @@ typedef struct {
         GRAFT_SLOT_KEPT("H", "rows, rank"), GRAFT_SLOT_NUMBER("s", scale)
 
 /* clang-format on */
+
+/* Behind LOWRANK_OPTIONS, with the scale LOWRANK_EITHER_SCALE. */
+#define LOWRANK_RSLORA                                                                                                 \
+    GRAFT_OPTION_BOOL(lowrank_options, rslora, 0, "scaled by alpha / sqrt(rank) instead", "use_rslora")
+#define LOWRANK_EITHER_SCALE "alpha / (rslora ? sqrt(rank) : rank)"
 
 /* First values as in lora: the update is zero at step 0. */
 #define LOWRANK_INIT_A "A = onehot ? 0 : uniform(-1, 1) / sqrt(in)"
@@ -43,18 +50,18 @@ static inline void lowrank_backward(graft_call *c) {
 
 /* ---- members that begin by moving a part of W into the adapter (pissa, olora): W = W' + s·B0·A0 --------------------------
  *
- * The folder written belongs to the base as it was: [A; A0] and [B, -B0] add s·(B·A - B0·A0), at twice the rank and alpha. */
+ * The folder written belongs to the base as it was: [A; A0] and [B, -B0] add s·(B·A - B0·A0), at twice the rank and alpha
+ * (with rslora √2 times alpha). */
 
 /* clang-format off */
 #define LOWRANK_SPLIT_SLOTS                                                                                            \
-    LOWRANK_SLOTS(NULL, NULL, "alpha / rank"), GRAFT_SLOT_BUFFER("A0", "rank, in", NULL, NULL),                        \
+    LOWRANK_SLOTS(NULL, NULL, LOWRANK_EITHER_SCALE), GRAFT_SLOT_BUFFER("A0", "rank, in", NULL, NULL),                        \
         GRAFT_SLOT_BUFFER("B0", "out, rank", NULL, NULL),                                                              \
         {"A2", "2 * rank, in", GRAFT_TEMP, 0, NULL, "lora_A.weight", NULL, "", NULL},                                  \
         {"B2", "out, 2 * rank", GRAFT_TEMP, 0, NULL, "lora_B.weight", NULL, "", NULL}
 
 #define LOWRANK_SPLIT_FIELDS(init_word)                                                                                \
-    {"peft_type", "LORA"}, {"use_rslora", "false"}, {"use_dora", "false"}, {"lora_bias", "false"},                     \
-        {"init_lora_weights", init_word}
+    {"peft_type", "LORA"}, {"use_dora", "false"}, {"lora_bias", "false"}, {"init_lora_weights", init_word}
 
 /* clang-format on */
 
@@ -66,7 +73,7 @@ static inline void lowrank_split_bind(graft_call *c) {
     }
     if (o->rank > c->site->in || o->rank > c->site->out)
         c->services->fail(c, "rank is larger than a side of the matrix");
-    if (o->alpha <= 0) c->services->fail(c, "alpha must be above 0: the part of W moves through alpha / rank");
+    if (o->alpha <= 0) c->services->fail(c, "alpha must be above 0: the part of W moves through the scale");
 }
 
 /* Once A and B have their first values: what they add is taken out of W. */
@@ -79,7 +86,7 @@ static inline void lowrank_split_save(graft_call *c) {
     char rank[32], alpha[32];
     graft_run(c, "A2[(h,r),i] = h == 0 ? A[r,i] : A0[r,i]; B2[o,(h,r)] = h == 0 ? B[o,r] : -B0[o,r]");
     snprintf(rank, sizeof rank, "%lld", 2 * (long long)o->rank);
-    snprintf(alpha, sizeof alpha, "%.17g", 2 * o->alpha);
+    snprintf(alpha, sizeof alpha, "%.17g", (o->rslora ? sqrt(2) : 2) * o->alpha);
     c->services->field(c, "r", rank);
     c->services->field(c, "lora_alpha", alpha);
     c->services->field(c, "init_lora_weights", "true");

@@ -1,6 +1,6 @@
 /* dora — Weight-Decomposed Low-Rank Adaptation. Liu et al., 2024, arXiv:2402.09353
  *
- *   y = g ⊙ (x·Vᵀ) + b,   V = W + s·B·A,   g_o = m_o / ‖row o of V‖,   s = alpha / rank
+ *   y = g ⊙ (x·Vᵀ) + b,   V = W + s·B·A,   g_o = m_o / ‖row o of V‖,   s = alpha / rank (or / √rank)
  *
  * LoRA changes size and direction of a row of W together. DoRA splits them: m (out) is the length of each row and is trained
  * by itself, the low-rank update turns the direction. The length of V is held fixed in the gradient, as in the paper
@@ -10,10 +10,10 @@
  *   ‖w + s·b·A‖² = ‖w‖² + 2s·b·(A·w) + s²·b·(A·Aᵀ)·bᵀ */
 #include <graft/lowrank.h>
 
-static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by alpha / rank")};
+static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by alpha / rank"), LOWRANK_RSLORA};
 
 static const graft_slot slots[] = {
-    LOWRANK_SLOTS(LOWRANK_INIT_A, LOWRANK_INIT_B, "alpha / rank"),
+    LOWRANK_SLOTS(LOWRANK_INIT_A, LOWRANK_INIT_B, LOWRANK_EITHER_SCALE),
     GRAFT_SLOT_PARAM("m", "out", "m[o] = W[o,i] * W[o,i]; m = sqrt(m)", "lora_magnitude_vector", NULL),
     GRAFT_SLOT_STEP("inv", "out"),     /* 1 / length, 0 for a row of zeros  */
     GRAFT_SLOT_STEP("none", "out"),    /* 1 for a row of zeros, else 0      */
@@ -26,7 +26,6 @@ static const graft_slot slots[] = {
 static const graft_field fields[] = {
     {"peft_type",         "LORA" },
     {"use_dora",          "true" },
-    {"use_rslora",        "false"},
     {"lora_bias",         "false"},
     {"init_lora_weights", "true" },
 };

@@ -40,7 +40,10 @@ static const graft_field fields[] = {
 
 static void bind(graft_call *c) {
     const loftq *o = c->self;
-    if (c->site->onehot) c->services->refuse(c, "an embedding is not quantized");
+    if (c->site->onehot) {
+        c->services->refuse(c, "an embedding is not quantized");
+        return;
+    }
     if (o->rank > c->site->in || o->rank > c->site->out)
         c->services->fail(c, "rank is larger than a side of the matrix");
 }

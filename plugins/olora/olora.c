@@ -10,7 +10,7 @@
 #include <graft/lowrank.h>
 #include <stdlib.h>
 
-static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by alpha / rank")};
+static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by alpha / rank"), LOWRANK_RSLORA};
 
 static const graft_slot slots[] = {
     LOWRANK_SPLIT_SLOTS,

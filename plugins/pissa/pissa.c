@@ -9,7 +9,7 @@
  * Forward, backward and what the folder gets ([A; A0], [B, -B0] for the base as it was) are in include/graft/lowrank.h. */
 #include <graft/lowrank.h>
 
-static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by alpha / rank")};
+static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by alpha / rank"), LOWRANK_RSLORA};
 
 static const graft_slot slots[] = {
     LOWRANK_SPLIT_SLOTS,

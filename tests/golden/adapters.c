@@ -189,37 +189,58 @@ CASE(prompt, "prompt-nv6")
 CASE(bottleneck_behind_the_mlp, "bottleneck-seq-bn")
 CASE(bottleneck_behind_both, "bottleneck-double-seq-bn")
 
-/* Checks a case through a folder made of one of its files. */
-static void check_made(const char *name, const char *settings, const char *tensors, const char *without) {
+static json_t *settings_of(const char *name) {
     graft_error err = {0};
     json_t *config = NULL;
-    char *const path = mem_format(GOLDEN "/%s/%s", name, tensors);
     char *const file = mem_format(GOLDEN "/%s/adapter_config.json", name);
+    if (!file_exists(file)) {
+        fprintf(stderr, "skipped: %s is not there\n", file);
+        cr_skip_test();
+    }
+    cr_assert_eq(json_read_file(file, 0, &config, &err), 0, "%s", err.text);
+    free(file);
+    return config;
+}
+
+/* Checks a case through a folder made of one of its files and of other settings, which are given away. */
+static void check_made(const char *name, json_t *config, const char *tensors, const char *without) {
+    graft_error err = {0};
+    char *const path = mem_format(GOLDEN "/%s/%s", name, tensors);
     if (!file_exists(path)) {
         fprintf(stderr, "skipped: %s is not there\n", path);
         cr_skip_test();
     }
-    if (settings)
-        json_read_text(settings, strlen(settings), "settings", 0, &config, &err);
-    else
-        json_read_file(file, 0, &config, &err);
-    cr_assert_eq(err.code, 0, "%s", err.text);
     char *const folder = make_folder(name, config, path, without);
     check_case(name, folder, "ref");
     check_case(name, folder, "cpu");
     cr_assert_eq(file_remove_tree(folder, &err), 0, "%s", err.text);
     json_decref(config);
     free(path);
-    free(file);
     free(folder);
 }
 
 Test(adapters, biases) {
-    check_made("bitfit-qwen2", "{\"peft_type\": \"BITFIT\"}", "biases.safetensors", "nothing");
+    check_made("bitfit-qwen2", json_pack("{s:s}", "peft_type", "BITFIT"), "biases.safetensors", "nothing");
 }
 
 /* The matrices that are drawn again are those that torch drew. */
 Test(adapters, vera_whose_random_matrices_are_not_stored) {
-    check_made("vera-r16", NULL, "adapter_model.safetensors", "vera_A");
-    check_made("vera-r16", NULL, "adapter_model.safetensors", "base_model.vera_");
+    json_t *const settings = settings_of("vera-r16");
+    json_object_set_new(settings, "save_projection", json_false());
+    check_made("vera-r16", settings, "adapter_model.safetensors", "base_model.vera_");
+}
+
+/* alpha / √rank of one is alpha / rank of the other. */
+static void check_rslora(const char *name) {
+    json_t *const settings = settings_of(name);
+    json_object_set_new(settings, "use_rslora", json_true());
+    json_object_set_new(settings, "lora_alpha",
+                        json_real(number(settings, "lora_alpha") / sqrt(number(settings, "r"))));
+    check_made(name, settings, "adapter_model.safetensors", "nothing");
+}
+
+Test(adapters, dora_pissa_and_olora_know_the_scale_of_rslora) {
+    check_rslora("dora-r8");
+    check_rslora("pissa-r8");
+    check_rslora("olora-r8");
 }

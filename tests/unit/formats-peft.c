@@ -472,7 +472,7 @@ Test(formats_peft, the_right_tensors_are_found_under_peft_s_spellings) {
     };
     peft_tensor list[] = {
         {.name = "m.lora_A.weight", .rank = 2, .shape = {2, 3}},
-        {.name = "m.ia3_l",         .rank = 1, .shape = {4}   },
+        {.name = "m.ia3_l",         .rank = 2, .shape = {1, 4}},
         {.name = "lm_head.weight",  .rank = 1, .shape = {2}   },
         {.name = "not there",       .rank = 1, .shape = {2}   }
     };
@@ -491,17 +491,18 @@ Test(formats_peft, wrong_tensors_are_named_with_what_was_expected) {
         const char *says;
     } cases[] = {
         {{{.name = "b", .dtype = F32, .rank = 1, .shape = {1}, .data = ones}},
-         1, "tensor \"a\" [2, 3] is missing; instead the file has \"b\""         },
+         1,                                                                                           "tensor \"a\" [2, 3] is missing; instead the file has \"b\""         },
         {{{.name = "a", .dtype = F32, .rank = 2, .shape = {3, 2}, .data = ones}},
-         1, "tensor \"a\" is F32 [3, 2]; this adapter on this model needs [2, 3]"},
+         1,                                                                                           "tensor \"a\" is F32 [3, 2]; this adapter on this model needs [2, 3]"},
+        {{{.name = "a", .dtype = F32, .rank = 3, .shape = {1, 2, 3}, .data = ones}},               1, "needs [2, 3]"                                                       },
         {{{.name = "a", .dtype = I32, .rank = 2, .shape = {2, 3}, .data = ones}},
-         1, "tensor \"a\" is I32 [2, 3]; F32, F16"                               },
+         1,                                                                                           "tensor \"a\" is I32 [2, 3]; F32, F16"                               },
         {{{.name = "a", .dtype = F32, .rank = 2, .shape = {2, 3}, .data = ones},
           {.name = "b", .dtype = F32, .rank = 1, .shape = {1}, .data = ones}},
-         2, "tensor \"b\" belongs to no part"                                    },
+         2,                                                                                           "tensor \"b\" belongs to no part"                                    },
         {{{.name = "a", .dtype = F32, .rank = 2, .shape = {2, 3}, .data = ones},
           {.name = "default.a", .dtype = F32, .rank = 2, .shape = {2, 3}, .data = ones}},
-         2, "are the same one, \"a\""                                            },
+         2,                                                                                           "are the same one, \"a\""                                            },
     };
     for (int i = 0; i < COUNT(cases); i++) {
         peft_tensor list[] = {

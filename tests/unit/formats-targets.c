@@ -88,6 +88,18 @@ Test(formats_targets, a_module_to_save_takes_all_within_it) {
     cr_expect_not(targets_module("", head));
 }
 
+Test(formats_targets, a_saved_module_is_every_one_whose_name_ends_so_with_all_within_it) {
+    cr_expect(targets_saves("norm", "model.norm"));
+    cr_expect(targets_saves("norm", "model.layers.0.input_layernorm"), "PEFT asks for no dot");
+    cr_expect(targets_saves("head", head));
+    cr_expect(targets_saves("mlp", down3));
+    cr_expect(targets_saves("3.mlp", down3));
+    cr_expect(targets_saves(head, head));
+    cr_expect_not(targets_saves("mlp.down", down3));
+    cr_expect_not(targets_saves("norm", "model.norms.weight"));
+    cr_expect_not(targets_saves("", head));
+}
+
 Test(formats_targets, the_first_pattern_that_matches_counts) {
     const char *const patterns[] = {"layers\\.3\\..*_proj", "layers.0.self_attn.q_proj", "q_proj", "proj"};
     cr_expect_eq(targets_pattern(patterns, 4, q3), 0);
