@@ -54,7 +54,7 @@ typedef struct {
 static const family families[] = {
 /*   name            vocab hidden inner  layers heads kv head context eps  theta tied pad     bos     eos     act            flags                  windows        */
     {"llama",        32000, 4096, 11008, 32, 32,  0,   0,   2048, 1e-6, 1e4, 0,     -1,      1,      2, ACT_SILU,      LLAMA,                 NO_WINDOW,       0},
-    {"mistral",      32000, 4096, 14336, 32, 32,  8,   0, 131072, 1e-6, 1e4, 0,     -1,      1,      2, ACT_SILU,      0,                     EVERY_LAYER,  4096},
+    {"mistral",      32000, 4096, 14336, 32, 32,  8,   0, 131072, 1e-6, 1e4, 0,     -1,      1,      2, ACT_SILU,      LAYER_TYPES,           EVERY_LAYER,  4096},
     {"qwen2",       151936, 4096, 22016, 32, 32, 32,   0,  32768, 1e-6, 1e4, 0,     -1,     -1,     -1, ACT_SILU,      BIAS_QKV | LAYER_TYPES, UPPER_LAYERS, 4096},
     {"qwen3",       151936, 4096, 22016, 32, 32, 32, 128,  32768, 1e-6, 1e4, 0,     -1,     -1,     -1, ACT_SILU,      QWEN3,                 UPPER_LAYERS, 4096},
     {"smollm3",     128256, 2048, 11008, 36, 16,  4,   0,  32768, 1e-6, 2e6, 1, 128004, 128000, 128001, ACT_SILU,      SMOLLM3,               NOPE_LAYERS,     0},
@@ -67,7 +67,7 @@ static const family families[] = {
 /* clang-format on */
 enum { FAMILIES = sizeof families / sizeof *families };
 
-/* ---- reading keys; the first error sticks in err and silences the rest ---- */
+/* ---- reading keys; the first error sticks in err and silences the rest; bounds do not hold for what is absent ---- */
 
 typedef struct {
     const json_t *config;
@@ -75,10 +75,15 @@ typedef struct {
     graft_error *err;
 } reader;
 
+static int says(const reader *r, const char *key) {
+    const json_t *value = json_object_get(r->config, key);
+    return value && !json_is_null(value);
+}
+
 static int64_t whole(const reader *r, const char *key, int64_t fallback, int64_t low, int64_t high) {
     int64_t value = fallback;
     if (r->err->code || json_get_int(r->config, r->what, key, fallback, &value, r->err)) return fallback;
-    if (value != fallback && (value < low || value > high))
+    if (says(r, key) && (value < low || value > high))
         fail(r->err, GRAFT_FAILED, "%s: %s is %lld; it must be between %lld and %lld", r->what, key, (long long)value,
              (long long)low, (long long)high);
     return r->err->code ? fallback : value;
@@ -87,7 +92,7 @@ static int64_t whole(const reader *r, const char *key, int64_t fallback, int64_t
 static double number(const reader *r, const char *key, double fallback, double low, double high) {
     double value = fallback;
     if (r->err->code || json_get_real(r->config, r->what, key, fallback, &value, r->err)) return fallback;
-    if (value != fallback && !(value >= low && value <= high))
+    if (says(r, key) && !(value >= low && value <= high))
         fail(r->err, GRAFT_FAILED, "%s: %s is %g; it must be between %g and %g", r->what, key, value, low, high);
     return r->err->code ? fallback : value;
 }
@@ -140,16 +145,18 @@ static activation_kind read_activation(const reader *r, const char *key, const f
         {"silu",              ACT_SILU     },
         {"swish",             ACT_SILU     },
         {"gelu_pytorch_tanh", ACT_GELU_TANH},
+        {"gelu_python_tanh",  ACT_GELU_TANH},
+        {"gelu_accurate",     ACT_GELU_TANH},
         {"gelu_new",          ACT_GELU_TANH},
         {"gelu_fast",         ACT_GELU_TANH},
+        {"gelu_python",       ACT_GELU_ERF },
         {"gelu",              ACT_GELU_ERF },
         {"relu",              ACT_RELU     }
     };
     const char *name = text(r, key, "");
-    if (!*name) return f->act;
+    if (!*name || ((f->flags & GELU_IS_TANH) && strcmp(name, "gelu") == 0)) return f->act;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(name, known[i].name) == 0)
-            return known[i].act == ACT_GELU_ERF && (f->flags & GELU_IS_TANH) ? ACT_GELU_TANH : known[i].act;
+        if (strcmp(name, known[i].name) == 0) return known[i].act;
     fail(r->err, GRAFT_FAILED, "%s: %s is \"%s\"; known are silu, gelu, gelu_new, gelu_pytorch_tanh and relu", r->what,
          key, name);
     return ACT_SILU;
@@ -225,9 +232,10 @@ static void read_windows(const reader *r, const family *f, model_shape *s) {
              (long long)s->layers);
         return;
     }
-    const int switched = f->windows == UPPER_LAYERS || f->windows == NOPE_LAYERS;
-    const int64_t set = whole_or_null(r, "sliding_window", f->window, 0, 1, INT32_MAX);
-    const int64_t window = switched && !truth(r, "use_sliding_window", 0) ? 0 : set;
+    const int switched = f->windows == UPPER_LAYERS || (f->windows == NOPE_LAYERS && !list);
+    const int on = f->windows != NO_WINDOW && (!switched || truth(r, "use_sliding_window", 0));
+    const int always = f->windows == EVEN_LAYERS || f->windows == PATTERN; /* without a window they mean nothing */
+    const int64_t window = on ? whole_or_null(r, "sliding_window", f->window, 0, 1, INT32_MAX) : 0;
     const int64_t upper = f->windows == UPPER_LAYERS ? whole(r, "max_window_layers", 28, 0, INT32_MAX) : 0;
     const int64_t pattern = f->windows == PATTERN ? whole(r, "sliding_window_pattern", 6, 1, INT32_MAX) : 1;
     for (int64_t l = 0; l < s->layers && !r->err->code; l++) {
@@ -239,9 +247,9 @@ static void read_windows(const reader *r, const family *f, model_shape *s) {
                                [NOPE_LAYERS] = s->rope_id[l] < 0};
         const int listed = layer_type(r, list, l);
         const int sliding = listed >= 0 ? listed : by_rule[f->windows];
-        if (listed > 0 && window == 0)
-            fail(r->err, GRAFT_FAILED, "%s: layer_types[%lld] is sliding_attention, but %s", r->what, (long long)l,
-                 set ? "use_sliding_window is false" : "sliding_window is not set");
+        if (sliding && window == 0 && (listed > 0 || always))
+            fail(r->err, GRAFT_FAILED, "%s: layer %lld is of type sliding_attention, but %s", r->what, (long long)l,
+                 on ? "sliding_window is not set" : "use_sliding_window is false");
         s->window[l] = sliding ? window : 0;
         if (f->windows == PATTERN) s->rope_id[l] = sliding ? 1 : 0;
     }
@@ -290,6 +298,9 @@ static void read_ropes(const reader *r, const family *f, model_shape *s) {
     source.theta = number(r, "rope_theta", f->theta, 1e-3, 1e15);
     if (f->windows != PATTERN) {
         source.dict = old ? old : new;
+        if (json_object_get(source.dict, "full_attention") || json_object_get(source.dict, "sliding_attention"))
+            fail(r->err, GRAFT_FAILED, "%s: rope_parameters differ by layer type; this family has one rotary table",
+                 r->what);
         if (!r->err->code) rope_read(&source, &s->rope[0], r->err);
         return;
     }
@@ -300,6 +311,8 @@ static void read_ropes(const reader *r, const family *f, model_shape *s) {
              r->what);
     json_t *merged = full ? json_copy((json_t *)(uintptr_t)full) : json_object();
     if (old) json_object_update(merged, (json_t *)(uintptr_t)old);
+    source.layered = 1;
+    source.shared = new;
     source.dict = merged;
     if (!r->err->code) rope_read(&source, &s->rope[0], r->err);
     json_decref(merged);
@@ -397,6 +410,10 @@ static json_t *text_part(const json_t *config) {
 static int read_shape(const reader *r, model_shape *s) {
     const family *f = find_family(r);
     if (!f) return r->err->code;
+    if (!truth(r, "is_causal", 1))
+        fail(r->err, GRAFT_FAILED, "%s: is_causal is false; only causal decoders are supported", r->what);
+    if (says(r, "per_layer_config"))
+        fail(r->err, GRAFT_FAILED, "%s: per_layer_config is set; the layers of a model must be alike", r->what);
     *s = (model_shape){.family = f->name, .embed_scale = 1, .pad_row = -1};
     read_sizes(r, f, s);
     if (r->err->code) return r->err->code;

@@ -15,6 +15,8 @@ typedef struct {
     const char *what; /* names the file                                              */
     double theta;     /* when the dict does not say                                  */
     int64_t head_dim, context;
+    int32_t layered; /* 1: the dict is that of one layer type (Gemma 3); `shared` (may be NULL) holds them all */
+    const json_t *shared;
     int32_t partial;        /* 1: the family may rotate a part of the head                 */
     int32_t longrope_names; /* 1: "su" and "yarn" mean longrope; original comes from the top level (Phi-3) */
 } rope_source;

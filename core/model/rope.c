@@ -27,16 +27,22 @@ static double need(const rope_source *s, const char *key, graft_error *err) {
     return value;
 }
 
-/* The length the model was trained for before scaling. */
+/* 0 when the key is absent or null. */
+static double may_have(const rope_source *s, const char *key, graft_error *err) {
+    const json_t *value = json_object_get(s->dict, key);
+    return value && !json_is_null(value) ? need(s, key, err) : 0;
+}
+
+/* The length the model was trained for before scaling; a key at the top level wins, but knows nothing of layer types. */
 static int64_t original(const rope_source *s, graft_error *err) {
+    static const char key[] = "original_max_position_embeddings";
     int64_t inner = 0, outer = 0;
-    if (json_get_int(s->dict, s->what, "original_max_position_embeddings", 0, &inner, err) ||
-        json_get_int(s->config, s->what, "original_max_position_embeddings", s->longrope_names ? 4096 : 0, &outer, err))
+    if (json_get_int(s->dict, s->what, key, 0, &inner, err) ||
+        (!s->layered && json_get_int(s->config, s->what, key, s->longrope_names ? 4096 : 0, &outer, err)))
         return 1;
-    const int64_t value = s->longrope_names || !inner ? outer : inner;
+    const int64_t value = outer ? outer : inner;
     if (value < 0 || value > INT32_MAX)
-        fail(err, GRAFT_FAILED, "%s: original_max_position_embeddings is %lld; it must be a number of positions",
-             s->what, (long long)value);
+        fail(err, GRAFT_FAILED, "%s: %s is %lld; it must be a number of positions", s->what, key, (long long)value);
     return value ? value : s->context;
 }
 
@@ -67,15 +73,17 @@ static double yarn_attention(double scale, double mscale) {
 }
 
 static void yarn(const rope_source *s, rope_table *r, graft_error *err) {
-    double fast = 0, slow = 0, given = 0, mscale = 0, mscale_all = 0;
+    double fast = 0, slow = 0, mscale = 0, mscale_all = 0;
     int truncate = 1;
-    const double factor = need(s, "factor", err), old = (double)original(s, err), dim = (double)r->dim;
+    const double old = (double)original(s, err), dim = (double)r->dim;
+    const double factor =
+        json_is_null(json_object_get(s->dict, "factor")) ? (double)s->context / old : need(s, "factor", err);
+    const double given = may_have(s, "attention_factor", err);
     if (err->code || json_get_real(s->dict, s->what, "beta_fast", 32, &fast, err) ||
         json_get_real(s->dict, s->what, "beta_slow", 1, &slow, err) ||
-        json_get_real(s->dict, s->what, "attention_factor", 0, &given, err) ||
         json_get_real(s->dict, s->what, "mscale", 0, &mscale, err) ||
         json_get_real(s->dict, s->what, "mscale_all_dim", 0, &mscale_all, err) ||
-        json_get_bool(s->dict, s->what, "truncate", 1, &truncate, err))
+        json_get_bool(s->layered ? s->shared : s->dict, s->what, "truncate", 1, &truncate, err))
         return;
     if (!(r->theta > 1) || !(fast > 0) || !(slow > 0)) {
         fail(err, GRAFT_FAILED, "%s: yarn needs rope_theta above 1 and positive beta_fast and beta_slow", s->what);
@@ -113,15 +121,13 @@ static void longrope_table(const rope_source *s, const rope_table *r, const char
 }
 
 static void longrope(const rope_source *s, rope_table *r, graft_error *err) {
-    double given = 0, factor = 0;
     r->original = original(s, err);
-    if (err->code || json_get_real(s->dict, s->what, "attention_factor", 0, &given, err) ||
-        json_get_real(s->dict, s->what, "factor", 0, &factor, err))
-        return;
+    const double given = may_have(s, "attention_factor", err), explicit = may_have(s, "factor", err);
+    const double factor = explicit > 0 ? explicit : (double)s->context / (double)r->original;
+    if (err->code) return;
     r->inv_freq_long = mem_new((size_t)r->pairs, sizeof *r->inv_freq_long);
     longrope_table(s, r, "short_factor", r->inv_freq, err);
     longrope_table(s, r, "long_factor", r->inv_freq_long, err);
-    if (factor <= 0) factor = (double)s->context / (double)r->original;
     r->factor = given > 0 ? given : factor <= 1 ? 1 : sqrt(1 + log(factor) / log((double)r->original));
 }
 
@@ -178,6 +184,11 @@ int rope_read(const rope_source *s, rope_table *out, graft_error *err) {
              "%s: rope type \"%s\" is not known; known are default, linear, dynamic, llama3, yarn, longrope", s->what,
              type);
     }
+    int finite = isfinite(r->factor);
+    for (int64_t i = 0; i < r->pairs; i++)
+        finite = finite && isfinite(r->inv_freq[i]) && (!r->inv_freq_long || isfinite(r->inv_freq_long[i]));
+    if (!err->code && !finite)
+        fail(err, GRAFT_FAILED, "%s: the numbers of the rope scaling give frequencies that are not finite", s->what);
     return err->code;
 }
 

@@ -140,22 +140,32 @@ Test(model_families, an_odd_part_of_the_head_turns_one_dimension_more) {
     descriptor_free(&inner);
 }
 
+#define LLAMA3 "\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4"
+
 Test(model_families, old_and_new_spelling_mean_the_same_table) {
     static const char *const pairs[][2] = {
         {ROPE("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}"),
-         ROPE("\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4, \"rope_theta\": 5e5}")                                      },
+         ROPE("\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4, \"rope_theta\": 5e5}")                                                },
  /* a top-level theta beside rope_parameters is ignored, unless theirs is missing */
         {ROPE("\"rope_scaling\": null"),
-         ROPE("\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 500000}")                                                 },
-        {ROPE("\"rope_scaling\": null"),                                          ROPE("\"rope_parameters\": {\"rope_type\": \"default\"}")},
+         ROPE("\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 500000}")                                                           },
+        {ROPE("\"rope_scaling\": null"),                                                    ROPE("\"rope_parameters\": {\"rope_type\": \"default\"}")},
  /* a non-null rope_scaling replaces rope_parameters, theta included; null changes nothing */
         {ROPE("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}"),
-         ROPE("\"rope_parameters\": {\"rope_theta\": 7}, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}")                         },
+         ROPE("\"rope_parameters\": {\"rope_theta\": 7}, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}")                                   },
         {ROPE("\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 2}"),
-         ROPE("\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 2}, \"rope_scaling\": null")                                   },
+         ROPE("\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 2}, \"rope_scaling\": null")                                             },
  /* rope_type wins over type */
         {ROPE("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}"),
-         ROPE("\"rope_scaling\": {\"type\": \"yarn\", \"rope_type\": \"linear\", \"factor\": 2}")                                          },
+         ROPE("\"rope_scaling\": {\"type\": \"yarn\", \"rope_type\": \"linear\", \"factor\": 2}")                                                    },
+ /* the length of training at the top level wins over that of the scaling */
+        {ROPE("\"rope_scaling\": {" LLAMA3 ", \"original_max_position_embeddings\": 512}"),
+         ROPE("\"original_max_position_embeddings\": 512, \"rope_scaling\": {" LLAMA3
+              ", \"original_max_position_embeddings\": 64}")                                                                                         },
+        {ROPE("\"max_position_embeddings\": 512, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4, "
+              "\"original_max_position_embeddings\": 128}"),
+         ROPE("\"max_position_embeddings\": 512, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": null, "
+              "\"original_max_position_embeddings\": 128}")                                                                                          },
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         model_shape a = shape_of(pairs[i][0]), b = shape_of(pairs[i][1]);
@@ -192,6 +202,23 @@ Test(model_families, gemma_3_has_two_tables_and_every_sixth_layer_is_full) {
     descriptor_free(&old);
     descriptor_free(&new);
     descriptor_free(&mixed);
+}
+
+/* What stands beside layer types speaks of all: `truncate`; the length of training is told by each. */
+Test(model_families, gemma_3_reads_each_scaling_for_itself) {
+    model_shape plain =
+        shape_of(GEMMA(", \"max_position_embeddings\": 512, \"rope_scaling\": {\"rope_type\": \"yarn\", "
+                       "\"factor\": 4}"));
+    model_shape same = shape_of(
+        GEMMA(", \"max_position_embeddings\": 512, \"original_max_position_embeddings\": 64, \"rope_scaling\": "
+              "{\"rope_type\": \"yarn\", \"factor\": 4, \"truncate\": false}"));
+    model_shape other = shape_of(GEMMA(", \"max_position_embeddings\": 512, \"rope_parameters\": {\"truncate\": false, "
+                                       "\"full_attention\": {\"rope_type\": \"yarn\", \"factor\": 4}}"));
+    same_table(&plain.rope[0], &same.rope[0]);
+    cr_expect(memcmp(plain.rope[0].inv_freq, other.rope[0].inv_freq, 128 * sizeof(float)) != 0);
+    descriptor_free(&plain);
+    descriptor_free(&same);
+    descriptor_free(&other);
 }
 
 Test(model_families, a_multimodal_gemma_3_is_its_text_part) {
@@ -234,6 +261,13 @@ Test(model_families, windows_follow_the_rule_of_each_family) {
         {"{\"model_type\": \"phi3\", \"num_hidden_layers\": 4, \"sliding_window\": 5}",                                  {5, 5, 5, 5}            },
         {"{\"model_type\": \"smollm3\", \"num_hidden_layers\": 4, \"sliding_window\": 5, \"use_sliding_window\": true}",
          {0, 0, 0, 5}                                                                                                                            },
+ /* an explicit list wins over the rule, and in SmolLM3 over use_sliding_window */
+        {"{\"model_type\": \"smollm3\", \"num_hidden_layers\": 4, \"sliding_window\": 5, \"layer_types\": "
+         "[\"sliding_attention\", \"full_attention\", \"full_attention\", \"sliding_attention\"]}",             {5, 0, 0, 5}            },
+        {"{\"model_type\": \"mistral\", \"num_hidden_layers\": 4, \"sliding_window\": 5, \"layer_types\": "
+         "[\"sliding_attention\", \"full_attention\", \"full_attention\", \"sliding_attention\"]}",             {5, 0, 0, 5}            },
+ /* a window that nothing uses is not looked at */
+        {"{\"model_type\": \"qwen2\", \"num_hidden_layers\": 4, \"sliding_window\": 0}",                                 {0, 0, 0, 0}            },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         model_shape s = shape_of(cases[i].text);
@@ -454,6 +488,18 @@ Test(model_families, a_doubtful_config_is_refused_by_key_and_value) {
         ROPE(
             "\"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 4}"),
         "low_freq_factor");
+    refused(ROPE("\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, \"attention_factor\": 0}"), "attention_factor");
+    refused(ROPE("\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\"}}"), "layer type");
+    refused(
+        PHI3("\"original_max_position_embeddings\": 1, \"max_position_embeddings\": 8, \"rope_scaling\": {\"type\": "
+             "\"longrope\", \"short_factor\": [1, 1, 1, 1, 1, 1, 1], \"long_factor\": [1, 1, 1, 1, 1, 1, 1]}"),
+        "not finite");
+    refused("{\"model_type\": \"mistral\", \"sliding_window\": 0}", "sliding_window");
+    refused("{\"model_type\": \"gemma2\", \"sliding_window\": null}", "sliding_window");
+    refused("{\"model_type\": \"gemma2\", \"final_logit_softcapping\": 0.0}", "final_logit_softcapping");
+    refused("{\"model_type\": \"llama\", \"is_causal\": false}", "is_causal");
+    refused("{\"model_type\": \"llama\", \"per_layer_config\": {\"1\": {\"num_key_value_heads\": 4}}}",
+            "per_layer_config");
     refused("{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}", "longrope");
     refused("{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1], "
             "\"long_factor\": [1]}}",
