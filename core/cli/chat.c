@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/sampling.h"
 #include "model/generate.h"
+#include "run/base-quantizer.h"
 #include "run/session.h"
 #include "text/conversation.h"
 #include "text/ends.h"
@@ -35,7 +36,8 @@ typedef struct {
     strbuf tail; /* what the template writes behind an answer */
     workspace *space;
     kv_cache *cache;
-    int64_t context, max_new;
+    int64_t context, max_new; /* context: of the adapters that are on */
+    int64_t wanted;           /* context without their virtual rows */
     sample_settings settings;
     json_t *history; /* {"messages": [...]} */
     char *system;    /* NULL: none */
@@ -72,6 +74,8 @@ static const char *name_of(const char *folder, int *length) {
 
 /* Memory of passes for the adapters that are on: some bring rows of their own. */
 static int make_room(talk *t, graft_error *err) {
+    const int64_t most = model_longest(t->session.model, t->session.adapters);
+    t->context = t->wanted < most ? t->wanted : most;
     const workspace_config c = {.rows = t->context < PREFILL ? t->context : PREFILL, .documents = 1};
     cache_free(t->cache);
     workspace_free(t->space);
@@ -145,7 +149,9 @@ static int find_context(talk *t, int64_t wanted, graft_error *err) {
             most = (int64_t)json_number_value(made);
     }
     json_decref(config);
-    t->context = wanted ? wanted : most;
+    t->wanted = wanted ? wanted : most;
+    if (!err->code && wanted && model_check_length(t->session.model, NULL, wanted, err))
+        fail_within(err, "--context %lld", (long long)wanted);
     return err->code;
 }
 
@@ -352,8 +358,10 @@ static int run(int count, char **words) {
     wishes w = {.sampling = SAMPLING_UNSET(512)};
     int first;
     graft_error err = {0};
-    if (cli_parse(&command_chat, "adpt", more, own, &w, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    if (cli_parse(&command_chat, "adptq", more, own, &w, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     registry *plugins = registry_create();
+    recipe *base = NULL;
+    base_quantizer_choose(plugins, o.quantizer, o.adapters, o.adapter_count, &base, &err);
     talk t = {.folder = words[first],
               .adapters = o.adapters,
               .adapter_count = o.adapter_count,
@@ -364,9 +372,12 @@ static int run(int count, char **words) {
                                .threads = o.threads,
                                .folders = o.adapters,
                                .folder_count = o.adapter_count,
+                               .base = base,
                                .plugins = plugins};
-    if (session_open(&q, &t.session, &err) == GRAFT_OK && open_talk(&t, &w, &err) == GRAFT_OK) hold_talk(&t, &err);
+    if (!err.code && session_open(&q, &t.session, &err) == GRAFT_OK && open_talk(&t, &w, &err) == GRAFT_OK)
+        hold_talk(&t, &err);
     close_talk(&t);
+    recipe_free(base);
     registry_free(plugins);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
@@ -375,7 +386,8 @@ const command command_chat = {
     "chat", "talk with a model",
     "usage: graft chat MODEL [--adapter DIR]... [--system TEXT] [--template NAME] [--context TOKENS] [--max-new 512]\n"
     "                  [--sample | --greedy] [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
-    "                  [--repetition-penalty R] [--seed N] [--device D] [--precision P] [--threads N]\n\n"
+    "                  [--repetition-penalty R] [--seed N] [--quantizer FILE.ini|none] [--device D] [--precision P] "
+    "[--threads N]\n\n"
     "Each line is a message; the answer is written as it comes, Ctrl-C ends it. The model's chat template is used, or "
     "--template:\n"
     "chatml, alpaca, plain, a file. The first adapter answers; /adapter NAME changes that. Through a pipe it answers "

@@ -109,6 +109,7 @@ static const struct {
     {'I', {"ini", required_argument, NULL, 'I'}      },
     {'r', {"resume", no_argument, NULL, 'r'}         },
     {'w', {"overwrite", no_argument, NULL, 'w'}      },
+    {'q', {"quantizer", required_argument, NULL, 'q'}},
 };
 enum { SHARED = sizeof shared / sizeof *shared, OPTIONS = 40 };
 
@@ -149,6 +150,9 @@ static int take(cli_options *o, int val, const char *text) {
         break;
     case 'I':
         o->ini = text;
+        break;
+    case 'q':
+        o->quantizer = text;
         break;
     case 'r':
         o->resume = 1;

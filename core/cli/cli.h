@@ -22,7 +22,7 @@ extern const command *const commands[];   /* NULL-terminated, in the order `graf
 enum { CLI_MOST = 128 }; /* of --set and of --adapter in one call */
 typedef struct {
     int json, resume, overwrite;
-    const char *device, *precision, *output, *input, *ini;
+    const char *device, *precision, *output, *input, *ini, *quantizer;
     int threads;
     const char *set[CLI_MOST]; /* --set section.key=value */
     int set_count;
@@ -31,7 +31,7 @@ typedef struct {
 } cli_options;
 
 /* Letters of the shared options a command takes: j json, d device, p precision, t threads, s set, a adapter, o output, i input,
- * I ini, r resume, w overwrite. `more` are the command's own (getopt_long's struct, ended by a zero row; their val >= 256);
+ * I ini, r resume, w overwrite, q quantizer. `more` are the command's own (getopt_long's struct, ended by a zero row; their val >= 256);
  * own() gets them. Positional words are left in words[*first..count-1]. GRAFT_USAGE after telling the user. */
 int cli_parse(const command *c, const char *letters, const struct option *more,
               int (*own)(void *context, int val, const char *text), void *context, int count, char **words, int least,

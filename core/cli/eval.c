@@ -2,8 +2,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "run/base-quantizer.h"
 #include "run/data-open.h"
 #include "run/evaluate.h"
+#include "run/plan.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,59 +55,98 @@ typedef struct {
     int json;
 } table;
 
-static void add_row(table *t, const char *name, const evaluation *e) {
+static void add_row(table *t, const char *name, const char *quantizer, const evaluation *e) {
     if (!t->json) {
         if (json_array_size(t->rows) == 0) {
             printf("%-40s %10s %12s %10s %10s\n", "", "loss", "perplexity", "change", "targets");
             t->first = e->loss;
         }
-        printf("%-40s %10.4f %12.4g %+10.4f %10lld\n", name, e->loss, e->perplexity, e->loss - t->first,
+        char *const shown = quantizer ? mem_format("%s (%s)", name, quantizer) : mem_copy_text(name);
+        printf("%-40s %10.4f %12.4g %+10.4f %10lld\n", shown, e->loss, e->perplexity, e->loss - t->first,
                (long long)e->targets);
         fflush(stdout);
+        free(shown);
     }
-    json_array_append_new(t->rows,
-                          json_pack("{s:s, s:f, s:f, s:I, s:I}", "name", name, "loss", e->loss, "perplexity",
-                                    e->perplexity, "targets", (json_int_t)e->targets, "tokens", (json_int_t)e->tokens));
+    json_array_append_new(t->rows, json_pack("{s:s, s:s?, s:f, s:f, s:I, s:I}", "name", name, "quantizer", quantizer,
+                                             "loss", e->loss, "perplexity", e->perplexity, "targets",
+                                             (json_int_t)e->targets, "tokens", (json_int_t)e->tokens));
 }
 
-/* One model: the base alone, then each adapter alone. */
-static int eval_model(const char *folder, const recipe *settings, const cli_options *o, int with_adapters,
-                      registry *plugins, table *out, graft_error *err) {
+/* With the adapters that are on; each brings its own rows in front of documents. */
+static int eval_once(session *s, data_source *d, evaluation *e, graft_error *err) {
+    const int64_t rows = slices_automatic(d->longest, d->longest * d->eval_count);
+    workspace_config c;
+    slice_limits limits;
+    workspace *w = NULL;
+    if (plan_passes(s, d, rows, &limits, &c, err) == GRAFT_OK &&
+        workspace_create(s->model, s->adapters, &c, &w, err) == GRAFT_OK)
+        evaluate(w, d, &limits, e, err);
+    workspace_free(w);
+    return err->code;
+}
+
+typedef struct {
+    const recipe *settings;
+    const cli_options *o;
+    registry *plugins;
+    table *out;
+    int by_ini; /* the [quantizer] of --ini stands for all */
+} evaluating;
+
+/* One model: the base alone, then each of `folders` alone, which were all trained on the same base. */
+static int eval_model(const evaluating *v, const char *folder, const char *const *folders, int32_t count,
+                      graft_error *err) {
+    static const char *const precisions[] = {"auto", "f32", "bf16"}; /* RECIPE_PRECISION_... */
     session s = {0};
     data_source *d = NULL;
-    workspace *w = NULL;
+    recipe *base = NULL;
     evaluation e;
-    recipe base = *settings; /* of an INI that was named: its base, [quantizer] included, without its adapters */
-    base.adapter_count = 0;
+    recipe own = *v->settings; /* of an INI that was named: its base, [quantizer] included, without its adapters */
+    own.adapter_count = 0;
+    if (!v->by_ini && base_quantizer_choose(v->plugins, v->o->quantizer, folders, count, &base, err)) goto done;
     const session_request q = {.model = folder,
-                               .device = o->device,
-                               .precision = o->precision,
-                               .threads = o->threads,
-                               .recipe = o->ini ? &base : NULL,
-                               .folders = o->adapters,
-                               .folder_count = with_adapters ? o->adapter_count : 0,
-                               .plugins = plugins};
-    if (session_open(&q, &s, err) || data_open(settings, &s, &d, err)) goto done;
-    if (!d->eval_count) {
+                               .device = v->o->device,
+                               .precision =
+                                   v->o->precision ? v->o->precision : precisions[v->settings->model.precision],
+                               .threads = v->o->threads,
+                               .recipe = v->by_ini ? &own : NULL,
+                               .base = base,
+                               .folders = folders,
+                               .folder_count = count,
+                               .plugins = v->plugins};
+    if (session_open(&q, &s, err) || data_open(v->settings, &s, &d, err)) goto done;
+    if (!d->eval_count)
         fail(err, GRAFT_USAGE,
              "there is nothing to evaluate on: use --data FILE, or set eval_path or eval_split in the INI's [data]");
-        goto done;
-    }
-    const int64_t rows = slices_automatic(d->longest, d->longest * d->eval_count);
-    const workspace_config c = {.rows = rows, .documents = rows};
-    const slice_limits limits = {.vocab = model_descriptor(s.model)->vocab, .rows = rows};
-    if (session_load(&s, 0, err) || workspace_create(s.model, s.adapters, &c, &w, err)) goto done;
+    if (err->code || session_load(&s, 0, err)) goto done;
+    const char *const quantizer = s.quantized_by ? s.quantized_by->quantizer.plugin : NULL;
     for (int32_t n = -1; n < s.spec_count && !err->code; n++) {
-        if (s.adapters) {
-            adapt_enable(s.adapters, -1, 0);
-            if (n >= 0) adapt_enable(s.adapters, n, 1);
-        }
-        if (evaluate(w, d, &limits, &e, err) == GRAFT_OK) add_row(out, n < 0 ? folder : s.starts[n], &e);
+        if (s.adapters) adapt_enable(s.adapters, -1, 0);
+        if (n >= 0) adapt_enable(s.adapters, n, 1);
+        if (eval_once(&s, d, &e, err) == GRAFT_OK) add_row(v->out, n < 0 ? folder : s.starts[n], quantizer, &e);
     }
 done:
-    workspace_free(w);
     if (d) d->close(d);
     session_close(&s);
+    recipe_free(base);
+    return err->code;
+}
+
+/* The first model with the adapters: those that were trained on the same base together, in the order of the first of each. */
+static int eval_adapters(const evaluating *v, const char *folder, graft_error *err) {
+    const cli_options *const o = v->o;
+    const char *group[CLI_MOST];
+    int done[CLI_MOST] = {0};
+    if (o->adapter_count == 0) return eval_model(v, folder, NULL, 0, err);
+    for (int a = 0; a < o->adapter_count && !err->code; a++) {
+        int32_t count = 0;
+        for (int b = a; b < o->adapter_count; b++)
+            if (!done[b] && (o->quantizer || v->by_ini || base_quantizer_same(o->adapters[a], o->adapters[b]))) {
+                group[count++] = o->adapters[b];
+                done[b] = 1;
+            }
+        if (count) eval_model(v, folder, group, count, err);
+    }
     return err->code;
 }
 
@@ -119,13 +160,18 @@ static int run(int count, char **words) {
     wishes w = {0};
     int first;
     graft_error err = {0};
-    if (cli_parse(&command_eval, "aIsjdpt", more, own, &w, count, words, 1, 64, &o, &first)) return GRAFT_USAGE;
+    if (cli_parse(&command_eval, "aIsjdptq", more, own, &w, count, words, 1, 64, &o, &first)) return GRAFT_USAGE;
     registry *plugins = registry_create();
     recipe *settings = NULL;
     table out = {.rows = json_array(), .json = o.json};
-    read_settings(plugins, &w, &o, &settings, &err);
-    for (int m = first; m < count && !err.code; m++)
-        eval_model(words[m], settings, &o, m == first, plugins, &out, &err);
+    if (read_settings(plugins, &w, &o, &settings, &err) == GRAFT_OK) {
+        const recipe_quantizer *const q = &settings->quantizer;
+        const int by_ini = o.ini && !o.quantizer && (q->use.component || *q->state);
+        const evaluating v = {settings, &o, plugins, &out, by_ini};
+        eval_adapters(&v, words[first], &err);
+        for (int m = first + 1; m < count && !err.code; m++)
+            eval_model(&v, words[m], NULL, 0, &err);
+    }
     if (o.json && !err.code) cli_print_json(json_incref(out.rows));
     json_decref(out.rows);
     recipe_free(settings);
@@ -136,10 +182,15 @@ static int run(int count, char **words) {
 const command command_eval = {
     "eval", "compare loss and perplexity of base, adapters and models",
     "usage: graft eval MODEL... [--adapter DIR]... [--data FILE | --ini run.ini] [--max-length N] [--set "
-    "data.key=value]... [--json]\n\n"
+    "data.key=value]...\n"
+    "                  [--quantizer FILE.ini|none] [--json]\n\n"
     "Every line is evaluated on the same targets: each MODEL, and the first one with each adapter alone. The data is "
     "FILE, or the\n"
-    "validation set of the INI, or that of the run which made the first adapter (DIR/run.ini). --ini applies its "
-    "[quantizer]\n"
-    "section to models that are not packed already.\n",
+    "validation set of the INI, or that of the run which made the first adapter (DIR/run.ini). An adapter whose "
+    "training quantized\n"
+    "the base is measured on that base (DIR/quantizer.ini), which has a line of its own; --quantizer, or the [quantizer] "
+    "of --ini,\n"
+    "says otherwise. "
+    "Adapters that\n"
+    "put rows in front of the text (prompt) predict its first token too.\n",
     run};

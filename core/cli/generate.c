@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/sampling.h"
 #include "formats/generation-config.h"
+#include "run/base-quantizer.h"
 #include "text/chat.h"
 #include "text/conversation.h"
 #include "text/tokenizer.h"
@@ -43,6 +44,7 @@ typedef struct {
 typedef struct {
     prompt *at;
     int64_t count, capacity;
+    int64_t longest; /* tokens */
 } prompts;
 
 /* `special`: whether the tokenizer adds its own begin and end tokens; a chat template has written them. */
@@ -138,18 +140,24 @@ static int add_conversations(prompts *p, const tokenizer *t, const char *folder,
     return err->code;
 }
 
-static int read_prompts(prompts *p, const wishes *w, const cli_options *o, const tokenizer *t, const char *folder,
-                        int64_t vocab, graft_error *err) {
+static int read_prompts(prompts *p, const wishes *w, const cli_options *o, const tokenizer *t, const session *s,
+                        graft_error *err) {
+    const char *const folder = model_folder(s->model);
+    const int64_t vocab = model_descriptor(s->model)->vocab;
     if (w->ids && add_ids(p, w->ids, vocab, err)) return err->code;
     if (w->prompt && add_text(p, t, w->prompt, (int64_t)strlen(w->prompt), 1, err)) return err->code;
     if (o->input && add_file(p, t, o->input, err)) return err->code;
     if (w->messages && add_conversations(p, t, folder, w, err)) return err->code;
     if (!p->count)
         return fail(err, GRAFT_USAGE, "no prompt: use --prompt TEXT, --ids LIST, --input FILE or --messages FILE");
-    for (int64_t i = 0; i < p->count; i++)
+    for (int64_t i = 0; i < p->count; i++) {
         if (!p->at[i].count)
             return fail(err, GRAFT_USAGE, "prompt %lld is empty, and this tokenizer puts no token in front of a text",
                         (long long)i + 1);
+        if (model_check_length(s->model, s->adapters, p->at[i].count, err))
+            return fail_within(err, "prompt %lld is too long, shorten it", (long long)i + 1);
+        if (p->at[i].count > p->longest) p->longest = p->at[i].count;
+    }
     return GRAFT_OK;
 }
 
@@ -222,6 +230,8 @@ static int answer(const answering *a, const prompt *p, int show, json_t **out, g
         *out = json_pack("{s:o, s:s}", "ids", list, "end", end == GENERATE_STOP ? "stop" : "length");
         if (a->t) json_object_set_new(*out, "text", json_stringn(text.text ? text.text : "", text.length));
     }
+    if (show && end == GENERATE_LENGTH && count < a->max_new && !err->code)
+        log_warn("the answer ends where the model's context does, behind %lld tokens", (long long)count);
     strbuf_free(&text);
     tokenizer_stream_free(printing.stream);
     free(ids);
@@ -270,16 +280,14 @@ static int run_session(session *s, const char *folder, const wishes *w, const cl
         tokenizer_load(folder, &t, &none);
     }
     if (!err->code && *a.config.ignored) log_warn("%s/generation_config.json: not used: %s", folder, a.config.ignored);
-    if (!err->code) read_prompts(&p, w, o, t, folder, a.shape->vocab, err);
+    if (!err->code) read_prompts(&p, w, o, t, s, err);
     a.t = t;
     a.settings = sampling_settle(&w->sampling, &a.config);
-    int64_t longest = 1;
-    for (int64_t i = 0; i < p.count; i++)
-        longest = p.at[i].count > longest ? p.at[i].count : longest;
-    const workspace_config c = {.rows = longest < 256 ? longest : 256, .documents = 1};
+    const int64_t wanted = p.longest + w->sampling.max_new, most = model_longest(s->model, NULL);
+    const workspace_config c = {.rows = p.longest < 256 ? p.longest : 256, .documents = 1};
     if (!err->code && session_load(s, 0, err) == GRAFT_OK &&
         workspace_create(s->model, s->adapters, &c, &space, err) == GRAFT_OK &&
-        cache_create(space, longest + w->sampling.max_new, &a.cache, err) == GRAFT_OK)
+        cache_create(space, wanted < most ? wanted : most, &a.cache, err) == GRAFT_OK)
         answer_all(&a, s, &p, w, o, err);
     cache_free(a.cache);
     workspace_free(space);
@@ -307,22 +315,26 @@ static int run(int count, char **words) {
     wishes w = {.sampling = SAMPLING_UNSET(64)};
     int first;
     graft_error err = {0};
-    if (cli_parse(&command_generate, "aiIjdpts", more, own, &w, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    if (cli_parse(&command_generate, "aiIjdptsq", more, own, &w, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     registry *plugins = registry_create();
-    recipe *settings = NULL;
+    recipe *settings = NULL, *base = NULL;
     session s = {0};
     if (o.ini) recipe_load(plugins, o.ini, o.set, o.set_count, 0, &settings, NULL, &err);
+    if (!err.code && (o.quantizer || !o.ini))
+        base_quantizer_choose(plugins, o.quantizer, o.adapters, o.adapter_count, &base, &err);
     const session_request q = {.model = words[first],
                                .device = o.device,
                                .precision = o.precision,
                                .threads = o.threads,
                                .recipe = settings,
+                               .base = base,
                                .folders = o.adapters,
                                .folder_count = o.adapter_count,
                                .plugins = plugins};
     if (!err.code && session_open(&q, &s, &err) == GRAFT_OK) run_session(&s, words[first], &w, &o, &err);
     session_close(&s);
     recipe_free(settings);
+    recipe_free(base);
     registry_free(plugins);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
@@ -332,11 +344,13 @@ const command command_generate = {
     "usage: graft generate MODEL [--adapter DIR]... (--prompt TEXT | --ids 1,2,3 | --input FILE | --messages FILE)\n"
     "                      [--max-new 64] [--template NAME]\n"
     "                      [--compare] [--sample | --greedy] [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
-    "                      [--repetition-penalty R] [--seed N] [--ignore-eos] [--ini run.ini] [--json]\n\n"
+    "                      [--repetition-penalty R] [--seed N] [--ignore-eos] [--ini run.ini]\n"
+    "                      [--quantizer FILE.ini|none] [--json]\n\n"
     "--input holds one prompt a line: JSON strings (for prompts with line breaks) or plain text; --messages one "
     "conversation, or one a\n"
     "line, as JSON, which the model's chat template (or --template) writes. --compare answers with the base\n"
     "alone and with the adapters. What is not given comes from the model's generation_config.json; without it the best "
     "token\n"
-    "is taken. --ini applies its [quantizer] and [adapter] sections.\n",
+    "is taken. An answer ends at --max-new, or where the model's positions end. --ini applies its [quantizer] and "
+    "[adapter] sections.\n",
     run};

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "run/base-quantizer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -77,7 +78,7 @@ static int run(int count, char **words) {
     graft_error err = {0};
     for (int w = 1; w < count; w++)
         if (strncmp(words[w], "--combine", 9) == 0) return cli_combine(count, words);
-    if (cli_parse(&command_merge, "aojtswI", more, own, &how, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    if (cli_parse(&command_merge, "aojtswIq", more, own, &how, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     if (!o.output || !o.adapter_count)
         return cli_usage(&command_merge, "%s is missing", o.output ? "--adapter DIR" : "-o FOLDER");
     if (cli_free_folder(o.output, &o, &err)) {
@@ -86,12 +87,15 @@ static int run(int count, char **words) {
     registry *plugins = registry_create();
     session s = {0};
     merge_report report = {0};
-    recipe *settings = NULL;
+    recipe *settings = NULL, *base = NULL;
     read_quantizer(&o, plugins, &settings, &err);
+    if (!err.code && (o.quantizer || !o.ini))
+        base_quantizer_choose(plugins, o.quantizer, o.adapters, o.adapter_count, &base, &err);
     const session_request q = {.model = words[first],
                                .precision = "f32",
                                .threads = o.threads,
                                .recipe = settings,
+                               .base = base,
                                .folders = o.adapters,
                                .folder_count = o.adapter_count,
                                .plugins = plugins};
@@ -103,6 +107,7 @@ static int run(int count, char **words) {
     merge_report_free(&report);
     session_close(&s);
     recipe_free(settings);
+    recipe_free(base);
     registry_free(plugins);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
@@ -110,13 +115,17 @@ static int run(int count, char **words) {
 const command command_merge = {
     "merge", "add adapters into a model's weights, or into one another",
     "usage: graft merge MODEL --adapter DIR... -o FOLDER [--dtype f32|bf16|f16] [--base float|packed|keep]\n"
-    "                   [--max-error E] [--keep-zeros | --fill-zeros] [--ini run.ini] [--overwrite] [--json]\n"
+    "                   [--max-error E] [--keep-zeros | --fill-zeros] [--ini run.ini | --quantizer FILE.ini|none]\n"
+    "                   [--overwrite] [--json]\n"
     "       graft merge MODEL --adapter DIR --adapter DIR... --combine linear|ties|dare|svd -o FOLDER\n"
     "                   [--weights 0.7,0.3] [--density 0.5] [--rank R] [--seed N] [--json]\n\n"
     "Writes a complete model folder that needs no adapter. Without --dtype every tensor "
     "keeps the type the base stores it in;\n"
     "the largest error of that rounding is reported. Techniques that cannot be added into "
     "weights are refused by name.\n"
+    "An adapter whose training quantized the base (DIR/quantizer.ini) is merged into the weights it was trained on: "
+    "those that the\n"
+    "quantizer leaves; --quantizer none merges into the weights as they are stored.\n"
     "--base says what becomes of a base in few bits (a bitsandbytes folder, or MODEL packed by the "
     "[quantizer] of --ini):\n"
     "  float    its weights are written as numbers (default)\n"

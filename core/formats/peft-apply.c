@@ -30,7 +30,7 @@ static char *show(const json_t *value) {
 /* Ways to begin that leave the base as it is: once there are tensors they all mean the same. */
 static int begins_harmlessly(const json_t *init) {
     static const char *const words[] = {"gaussian", "eva", "orthogonal", "mica"};
-    if (json_is_boolean(init)) return 1;
+    if (json_is_boolean(init) || json_is_null(init)) return 1;
     for (size_t i = 0; json_is_string(init) && i < sizeof words / sizeof *words; i++)
         if (strcmp(json_string_value(init), words[i]) == 0) return 1;
     return 0;
@@ -141,8 +141,8 @@ static int set_option(const task *k, int32_t at, const json_t *value, graft_erro
         *(double *)(void *)field = number;
         return GRAFT_OK;
     case GRAFT_BOOL:
-        if (!json_is_boolean(value)) return refuse_value(k, row, value, "true or false", err);
-        *(int32_t *)(void *)field = json_is_true(value);
+        if (!json_is_boolean(value) && !json_is_null(value)) return refuse_value(k, row, value, "true or false", err);
+        *(int32_t *)(void *)field = json_is_true(value); /* null counts as false, as in PEFT */
         return GRAFT_OK;
     case GRAFT_CHOICE:
         choice = json_is_string(value) ? choice_of(row->text, json_string_value(value)) : -1;
@@ -211,19 +211,25 @@ static int check_members(const task *k, const char *key, json_t *object, graft_e
     return rc;
 }
 
+/* Null is no number, unless it is PEFT's default; for a switch it is off. */
+static int needs_value(const graft_option *row, const json_t *standard) {
+    const int number = row->type == GRAFT_INT || row->type == GRAFT_REAL;
+    return row->type == GRAFT_BOOL || (number && !json_is_null(standard));
+}
+
 static int check_key(const task *k, const char *key, json_t *value, int depth, graft_error *err) {
     const graft_field *const field = field_of(k->table, key);
     const int32_t option = option_of(k->table, key);
     if (field) return check_field(k, field, value, err);
-    if (option >= 0 && !json_is_null(value)) return set_option(k, option, value, err);
     const json_t *const standard = peft_member(k->defaults, key);
-    if (option >= 0 && json_is_number(standard))
-        return refuse_value(k, &k->table->options[option], value, "number", err);
+    if (option >= 0 && (!json_is_null(value) || needs_value(&k->table->options[option], standard)))
+        return set_option(k, option, value, err);
     if (json_is_null(value) || (depth == 0 && is_core_key(k->config, key))) return GRAFT_OK;
-    if (peft_is_empty(value) && peft_is_empty(standard))
-        return GRAFT_OK; /* where it is on by default, off says something */
+    /* where it is on by default, off says something; where PEFT's default is null, {} turns it on */
+    const int turns_on = json_is_object(value) && json_is_null(standard);
+    if (peft_is_empty(value) && peft_is_empty(standard) && !turns_on) return GRAFT_OK;
     if (depth == 0 && json_is_object(value) && has_members(k->table, key)) return check_members(k, key, value, err);
-    if (is_harmless_key(key) || (standard && same_value(key, standard, value))) return GRAFT_OK;
+    if (is_harmless_key(key) || (standard && !turns_on && same_value(key, standard, value))) return GRAFT_OK;
     char *const shown = show(value);
     fail(err, GRAFT_FAILED,
          "%s: \"%s\" is %s, which adapter %s does not know; without it the result would be another one",
@@ -242,8 +248,8 @@ static int check_absent(const task *k, graft_error *err) {
         const char *const key = k->table->options[i].file;
         const json_t *const value = key ? peft_member(k->config->file, key) : NULL;
         const json_t *const standard = key ? peft_member(k->defaults, key) : NULL;
-        if (key && (!value || json_is_null(value)) && standard && !json_is_null(standard))
-            rc = set_option(k, i, standard, err);
+        const int left_open = !value || (json_is_null(value) && !needs_value(&k->table->options[i], standard));
+        if (key && left_open && standard && !json_is_null(standard)) rc = set_option(k, i, standard, err);
     }
     return rc;
 }

@@ -54,10 +54,10 @@ static int read_layers(peft_config *c, graft_error *err) {
 static int read_patterns(peft_config *c, const char *key, double least, int whole, const char *const **patterns,
                          const double **values, int32_t *count, graft_error *err) {
     json_t *const object = json_object_get(c->file, key);
-    if (peft_is_empty(object)) return GRAFT_OK;
-    if (!json_is_object(object)) return wrong(c, key, "null or an object of numbers", err);
-    const char **const names = arena_new(&c->memory, json_object_size(object), sizeof *names);
-    double *const numbers = arena_new(&c->memory, json_object_size(object), sizeof *numbers);
+    if (!object || json_is_null(object)) return GRAFT_OK;
+    if (!json_is_object(object)) return wrong(c, key, "an object of numbers", err);
+    const char **const names = arena_new(&c->memory, json_object_size(object) + 1, sizeof *names);
+    double *const numbers = arena_new(&c->memory, json_object_size(object) + 1, sizeof *numbers);
     const char *pattern;
     json_t *number;
     json_object_foreach(object, pattern, number) {
@@ -130,6 +130,20 @@ static int read_text(peft_config *c, const char *key, const char *fallback, cons
     return rc;
 }
 
+/* PEFT stops at a null where it wants a word or a table. */
+static int refuse_nulls(const peft_config *c, graft_error *err) {
+    static const char *const keys[] = {"bias", "rank_pattern", "alpha_pattern"};
+    json_t *const defaults = peft_defaults(c->type);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && !err->code; i++) {
+        const json_t *const standard = json_object_get(defaults, keys[i]);
+        if (json_is_null(json_object_get(c->file, keys[i])) && standard && !json_is_null(standard))
+            fail(err, GRAFT_FAILED, "%s: \"%s\" is null; give it a value, or leave it out for %s", c->path, keys[i],
+                 json_is_string(standard) ? json_string_value(standard) : "none");
+    }
+    json_decref(defaults);
+    return err->code;
+}
+
 static int read_core(peft_config *c, graft_error *err) {
     const char *version;
     int rc = json_get_text(c->file, c->path, "version", "", &version, err);
@@ -137,6 +151,7 @@ static int read_core(peft_config *c, graft_error *err) {
         rc = read_text(c, "peft_type", strncmp(version, "adapters.", 9) == 0 ? "ADAPTER_HUB" : "", &c->type, err);
     if (rc == GRAFT_OK && !*c->type)
         rc = fail(err, GRAFT_FAILED, "%s: has no \"peft_type\"; is it the configuration of a PEFT adapter?", c->path);
+    if (rc == GRAFT_OK) rc = refuse_nulls(c, err);
     if (rc == GRAFT_OK) rc = read_text(c, "bias", "none", &c->bias, err);
     if (rc == GRAFT_OK && strcmp(c->bias, "none") != 0 && strcmp(c->bias, "all") != 0 &&
         strcmp(c->bias, "lora_only") != 0)

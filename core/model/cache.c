@@ -171,6 +171,11 @@ int64_t cache_vocab(const kv_cache *c) {
     return c->w->m->shape.vocab;
 }
 
+int64_t cache_room(const kv_cache *c) {
+    const int64_t positions = model_longest(c->w->m, c->w->a), made = c->capacity - c->virtual_embed;
+    return made < positions ? made : positions;
+}
+
 static void append(kernels *k, dtype type, char *to, const void *from, int64_t stride, int64_t rows, int64_t cols) {
     if (stride == cols)
         k->copy(k, to, from, rows * cols * dtype_bytes(type));
@@ -241,7 +246,8 @@ static int switches(const kv_cache *c, int64_t before, int64_t after) {
 }
 
 static int check_room(const kv_cache *c, const sequence_cache *s, int64_t count, graft_error *err) {
-    if (c->virtual_embed + s->tokens + count <= c->capacity) return GRAFT_OK;
+    if (c->virtual_embed + s->tokens + count <= c->capacity)
+        return model_check_length(c->w->m, c->w->a, s->tokens + count, err);
     return fail(err, GRAFT_FAILED, "%lld tokens; the cache was made for %lld", (long long)(s->tokens + count),
                 (long long)(c->capacity - c->virtual_embed));
 }

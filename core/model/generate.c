@@ -39,16 +39,16 @@ static writer writer_begin(const generate_call *call, generate_result *out, int6
     return w;
 }
 
-/* Takes the next token; 1: it was the last one. */
-static int writer_take(writer *w, sampler *s, float *logits, int64_t vocab, graft_error *err) {
+/* Takes the next token; 1: it was the last one, or there is no position for another. */
+static int writer_take(writer *w, const kv_cache *c, sampler *s, float *logits, graft_error *err) {
     const generate_call *call = w->call;
     generate_result *out = w->out;
-    if (check_finite(logits, vocab, w->h.count - 1, err)) return 1;
+    if (check_finite(logits, cache_vocab(c), w->h.count - 1, err)) return 1;
     const int32_t id = sample_next(s, &call->settings, &w->h, logits);
     w->all[w->h.count++] = out->ids[out->count++] = id;
     out->end = is_stop(call, id) ? GENERATE_STOP : GENERATE_LENGTH;
     if (call->token && call->token(call->context, id) && out->end == GENERATE_LENGTH) out->end = GENERATE_CALLER;
-    return out->end != GENERATE_LENGTH || out->count == call->max_new_tokens;
+    return out->end != GENERATE_LENGTH || out->count == call->max_new_tokens || w->h.count > cache_room(c);
 }
 
 /* The prompt into place `place` of the cache, and its first token; 1: that was the last one. A prompt has a pass of its own:
@@ -59,7 +59,7 @@ static int writer_start(writer *w, kv_cache *c, int64_t place, sampler *s, float
     w->out->count = 0;
     w->out->end = GENERATE_LENGTH;
     return w->call->max_new_tokens < 1 || cache_append(c, w->call->prompt, w->call->prompt_count, logits, err) ||
-           writer_take(w, s, logits, cache_vocab(c), err);
+           writer_take(w, c, s, logits, err);
 }
 
 static void writer_end(writer *w, void (*done)(void *context, int64_t i), void *context, const graft_error *err) {
@@ -87,7 +87,7 @@ int generate_all(kv_cache *c, const generate_call *calls, generate_result *resul
         }
         if (n && !err->code) cache_step(c, working, ids, n, logits, err);
         for (int64_t i = 0; i < n && !err->code; i++)
-            if (writer_take(&at[working[i]], s, logits + i * vocab, vocab, err))
+            if (writer_take(&at[working[i]], c, s, logits + i * vocab, err))
                 writer_end(&at[working[i]], done, context, err);
     }
     for (int64_t p = 0; p < places; p++)

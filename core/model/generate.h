@@ -19,7 +19,8 @@ typedef struct {
 } generate_call;
 
 /* Writes the new ids (room for max_new_tokens) and their number, and why it ended (may be NULL). The cache is cleared first
- * and holds prompt and answer but the last token behind. Errors: a prompt that is empty or longer than the cache. */
+ * and holds prompt and answer but the last token behind. Where the model's positions or the cache end, so does the text, by
+ * GENERATE_LENGTH. Errors: a prompt that is empty, longer than the cache, or (GRAFT_USAGE) than the model's positions. */
 int generate_run(kv_cache *c, const generate_call *call, int32_t *ids, int64_t *count, generate_end *end,
                  graft_error *err);
 

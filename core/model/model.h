@@ -85,6 +85,11 @@ typedef struct {
     int64_t longest;
 } model_rows;
 
+/* Tokens that a sequence may have: learned positions, less the virtual rows of the adapters that are on; without learned positions
+ * no bound that matters. model_check_length: GRAFT_USAGE with both numbers. Both from model_open on; `a` may be NULL. */
+int64_t model_longest(const model *m, const adapt *a);
+int model_check_length(const model *m, const adapt *a, int64_t tokens, graft_error *err);
+
 /* ---- workspace: the memory of passes, laid out once for at most `rows` rows ---- */
 typedef struct {
     int64_t rows;       /* capacity                                                                      */
@@ -155,6 +160,8 @@ void cache_clear(kv_cache *c);
 int64_t cache_length(const kv_cache *c);
 int64_t cache_sequences(const kv_cache *c);
 int64_t cache_vocab(const kv_cache *c);
+/* Tokens it may hold at most: what it was made for, or what the model has positions for. */
+int64_t cache_room(const kv_cache *c);
 /* Appends `count` tokens, in passes of the workspace's rows, and gives the logits behind the last one, host f32 (vocab). */
 int cache_append(kv_cache *c, const int32_t *ids, int64_t count, float *logits, graft_error *err);
 /* Appends ids[i] to sequence sequences[i] (distinct), as many in one pass as the workspace has documents; the logits behind each,

@@ -32,12 +32,37 @@ static int check_id(const model *m, int64_t row, int32_t id, graft_error *err) {
                       (long long)m->shape.vocab);
 }
 
-/* A learned position beyond the table, or a number beyond what positions hold. */
+/* Positions of learned tables end; others are bounded by what positions hold. */
+static int64_t position_count(const model *m) {
+    return m->shape.learned_positions ? m->shape.context : INT32_MAX / 2;
+}
+
+static int64_t virtual_count(const adapt *a) {
+    const void *rows;
+    void *gradient;
+    return adapt_virtual_kv(a, &rows, &gradient) + adapt_virtual_embed(a, &rows, &gradient);
+}
+
+int64_t model_longest(const model *m, const adapt *a) {
+    const int64_t left = position_count(m) - virtual_count(a);
+    return left > 0 ? left : 0;
+}
+
+int model_check_length(const model *m, const adapt *a, int64_t tokens, graft_error *err) {
+    const int64_t most = model_longest(m, a);
+    if (tokens <= most) return GRAFT_OK;
+    char taken[64] = "";
+    if (virtual_count(a))
+        snprintf(taken, sizeof taken, ", and virtual rows of its adapter take %lld", (long long)virtual_count(a));
+    return fail(err, GRAFT_USAGE, "%lld tokens are more than the %lld that fit: this model has %lld positions%s",
+                (long long)tokens, (long long)most, (long long)position_count(m), taken);
+}
+
 static int check_position(const model *m, int64_t position, graft_error *err) {
-    const int64_t most = m->shape.learned_positions ? m->shape.context : INT32_MAX / 2;
-    return position < most ? GRAFT_OK
-                           : fail(err, GRAFT_FAILED, "position %lld is beyond the %lld positions of this model",
-                                  (long long)position, (long long)most);
+    return position < position_count(m)
+               ? GRAFT_OK
+               : fail(err, GRAFT_FAILED, "position %lld is beyond the %lld positions of this model",
+                      (long long)position, (long long)position_count(m));
 }
 
 static pass new_pass(workspace *w, struct kv_cache *cache) {

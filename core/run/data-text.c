@@ -338,6 +338,10 @@ static int64_t most_tokens(const text_source *t, int64_t longest, int64_t rows) 
     return tokens;
 }
 
+static void raise_to(int64_t *most, int64_t value) {
+    if (value > *most) *most = value;
+}
+
 static void plan_steps(text_source *t) {
     data_source *const s = &t->source;
     const recipe *const r = t->recipe;
@@ -365,8 +369,13 @@ static void plan_steps(text_source *t) {
     /* with weights a row may come twice in a step */
     s->step_tokens = r->data.shares ? s->longest * (t->step_rows < t->epoch_rows ? t->step_rows : t->epoch_rows)
                                     : most_tokens(t, s->longest, t->step_rows);
+    for (int64_t i = 0; i < t->train.rows; i++)
+        raise_to(&s->documents, row_segments(&t->train, i));
+    for (int64_t i = 0; i < t->train.places.count; i++)
+        raise_to(&s->longest_document, t->train.places.at[i].tokens);
     for (int64_t i = 0; i < t->eval.rows; i++)
-        if (t->eval.places.at[i].tokens > s->longest) s->longest = t->eval.places.at[i].tokens;
+        raise_to(&s->longest_document, t->eval.places.at[i].tokens);
+    raise_to(&s->longest, s->longest_document);
     s->eval_count = t->eval.rows;
     s->steps_per_epoch = (t->epoch_rows + t->step_rows - 1) / t->step_rows;
 }

@@ -40,6 +40,8 @@ struct data_source {
         steps_per_epoch; /* optimizer steps of one pass over the training set, at least 1                          */
     int64_t steps_limit; /* steps beyond this do not exist (fixed batches); 0: passes follow each other            */
     int64_t longest;     /* bound of the tokens of one sequence, training and validation                           */
+    int64_t longest_document; /* bound of the tokens of one document; 0: not known before it is read */
+    int64_t documents;        /* bound of the documents of one sequence; 0: not known                 */
     int64_t step_tokens; /* bound of the tokens of one step                                                        */
     char date[16];       /* the day that the texts name, as in 2024-07-26; "": they depend on none                 */
     int64_t eval_count;  /* sequences of the validation set, 0: there is none                                      */

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "run/adapter-folder.h"
+#include "run/base-quantizer.h"
 #include "run/checkpoint.h"
 #include "run/sparsity.h"
 #include <dirent.h>
@@ -86,7 +87,8 @@ static int remove_run(const recipe *r, graft_error *err) {
                                         "config.json",
                                         "checkpoints",
                                         "metrics.jsonl",
-                                        "sparsity.json"};
+                                        "sparsity.json",
+                                         "quantizer.ini"};
     const char *const folder = r->output.path;
     for (size_t i = 0; i < sizeof names / sizeof *names && !err->code; i++) {
         char *const path = path_join(folder, names[i]);
@@ -132,6 +134,7 @@ int output_write_adapters(const session *s, const char *folder, const char *base
         char *const own = folder_of(s, n, folder);
         if (file_make_folders(own, err) == GRAFT_OK && adapt_save(s->adapters, n, own, err) == GRAFT_OK)
             adapter_folder_write(&s->specs[n], s->adapters, n, s->model, own, base_model, err);
+        if (!err->code && s->quantized_by) base_quantizer_write(s->quantized_by, own, err);
         free(own);
     }
     return err->code;

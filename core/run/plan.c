@@ -62,20 +62,29 @@ static int plan_steps(const recipe *r, const session *s, const data_source *d, p
     return GRAFT_OK;
 }
 
-static int plan_slices(const recipe *r, const session *s, const data_source *d, plan *p, graft_error *err) {
-    const void *rows;
+int plan_passes(const session *s, const data_source *d, int64_t rows, slice_limits *limits, workspace_config *c,
+                graft_error *err) {
+    const void *values;
     void *gradient;
+    const int virtual = s->adapters && adapt_virtual_embed(s->adapters, &values, &gradient) > 0;
+    if (model_check_length(s->model, s->adapters, d->longest_document, err))
+        return fail_within(err, "the longest sample; lower [data] max_length");
+    *limits = (slice_limits){.vocab = model_descriptor(s->model)->vocab, .rows = rows, .first = virtual};
+    if (virtual) /* every document carries its own rows */
+        limits->documents = d->documents > DOCUMENTS_WITH_VIRTUAL_ROWS ? d->documents : DOCUMENTS_WITH_VIRTUAL_ROWS;
+    *c = (workspace_config){.rows = rows, .documents = virtual ? limits->documents : rows};
+    return GRAFT_OK;
+}
+
+static int plan_slices(const recipe *r, const session *s, const data_source *d, plan *p, graft_error *err) {
     p->slice_rows = r->train.slice_tokens ? r->train.slice_tokens : slices_automatic(d->longest, d->step_tokens);
     if (p->slice_rows < d->longest)
         return fail(err, GRAFT_USAGE,
                     "[train] slice_tokens = %lld, but a sequence may have %lld tokens and stays whole; raise it "
                     "or lower max_length",
                     (long long)p->slice_rows, (long long)d->longest);
-    /* every document carries its own virtual rows */
-    p->slice_documents =
-        s->adapters && adapt_virtual_embed(s->adapters, &rows, &gradient) > 0 ? DOCUMENTS_WITH_VIRTUAL_ROWS : 0;
-    p->workspace = (workspace_config){
-        .rows = p->slice_rows, .documents = p->slice_documents ? p->slice_documents : p->slice_rows, .backward = 1};
+    if (plan_passes(s, d, p->slice_rows, &p->limits, &p->workspace, err)) return err->code;
+    p->workspace.backward = 1;
     return GRAFT_OK;
 }
 

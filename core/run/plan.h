@@ -8,6 +8,7 @@
 #include "run/data.h"
 #include "run/optimizer.h"
 #include "run/session.h"
+#include "run/slices.h"
 #include <stdio.h>
 
 typedef struct {
@@ -25,7 +26,8 @@ typedef struct {
     plan_bytes bytes;
     int64_t total, available;   /* available: what the process may reach, its own memory included; 0: unknown */
     int64_t trainable, weights; /* numbers, not bytes                                                       */
-    int64_t slice_rows, slice_documents, steps, steps_per_epoch, warmup;
+    int64_t slice_rows, steps, steps_per_epoch, warmup;
+    slice_limits limits;
     int32_t checkpoint; /* 1: blocks are computed again in backward                                         */
     workspace_config workspace;
 } plan;
@@ -35,6 +37,11 @@ typedef struct {
 int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, int64_t calibration, plan *out,
               graft_error *err);
 int plan_check(const plan *p, graft_error *err); /* GRAFT_FAILED with the table and what helps when it does not fit */
+
+/* How the data are cut for passes of `rows` rows with the adapters that are on, and the memory of those passes (without
+ * backward). GRAFT_USAGE: a document is longer than the model's positions. */
+int plan_passes(const session *s, const data_source *d, int64_t rows, slice_limits *limits, workspace_config *c,
+                graft_error *err);
 
 void plan_print(const plan *p, FILE *to);
 json_t *plan_json(const plan *p); /* owned by the caller */

@@ -160,6 +160,20 @@ static int put_set(const recipe_section *s, const option_set *set, strbuf *out, 
     return GRAFT_OK;
 }
 
+int recipe_write_quantizer(const recipe *r, const char *path, graft_error *err) {
+    strbuf out = {0};
+    strbuf_puts(&out, "; how the base of this adapter was quantized in training: graft reads it beside the adapter\n"
+                      "[quantizer]\n");
+    for (int32_t i = 0; i < r->section_count && !err->code; i++) {
+        const recipe_section *const s = &r->sections[i];
+        if (s->use != &r->quantizer.use) continue;
+        if (put_set(s, &s->core, &out, err) == GRAFT_OK) put_set(s, &s->own, &out, err);
+    }
+    if (!err->code) file_write(path, out.text, (int64_t)out.length, err);
+    strbuf_free(&out);
+    return err->code;
+}
+
 int recipe_write_resolved(const recipe *r, const char *path, graft_error *err) {
     strbuf out = {0};
     int rc = GRAFT_OK;

@@ -159,6 +159,8 @@ void recipe_free(recipe *r);
 void recipe_explain(const recipe *r, int as_json, FILE *to);
 /* The same settings as an INI file that means the same anywhere on this machine: all values, absolute paths. Atomic. */
 int recipe_write_resolved(const recipe *r, const char *path, graft_error *err);
+/* Its [quantizer] section alone, in the same way. */
+int recipe_write_quantizer(const recipe *r, const char *path, graft_error *err);
 
 /* Warm-up steps of a run of `steps`: warmup_steps, or the ratio of them rounded up. */
 int64_t recipe_warmup(const recipe *r, int64_t steps);

@@ -1,4 +1,5 @@
 #include "run/session.h"
+#include "base/log.h"
 #include "formats/targets.h"
 #include "run/adapter-folder.h"
 #include <stdlib.h>
@@ -141,8 +142,17 @@ static int pick_activation(session *s, const session_request *q, graft_error *er
 /* ---- opening and loading ---- */
 
 static int open_quantizer(session *s, const session_request *q, graft_error *err) {
-    const recipe_quantizer *r = q->recipe ? &q->recipe->quantizer : NULL;
+    const recipe *from = q->base ? q->base : q->recipe;
+    const recipe_quantizer *r = from ? &from->quantizer : NULL;
     if (!r || (!r->use.component && !(r->state && *r->state))) return GRAFT_OK;
+    if (q->base && model_is_packed(s->model)) {
+        log_info("%s lies packed already, %s is not used", model_folder(s->model), from->file.path);
+        return GRAFT_OK;
+    }
+    if (q->base)
+        log_info("the base is quantized by %s, as %s says; --quantizer none takes it as it is stored",
+                 r->use.component ? r->use.component->name : r->state, from->file.path);
+    s->quantized_by = from;
     const quantize_spec spec = {.component = r->use.component,
                                 .config = r->use.config,
                                 .targets = r->target_list,

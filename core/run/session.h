@@ -14,6 +14,7 @@ typedef struct {
     int threads;           /* 0: the recipe's, else all CPUs of the process                                         */
     uint64_t seed;
     const recipe *recipe; /* its [quantizer] and [adapter] sections; may be NULL                                    */
+    const recipe *base; /* its [quantizer] in place of the recipe's, unless the model lies packed; NULL: the recipe's */
     const char *const *folders; /* adapter folders (PEFT), behind the recipe's adapters                             */
     int32_t folder_count;
     registry *plugins; /* borrowed */
@@ -24,8 +25,9 @@ typedef struct {
     kernels *device;
     dtype activation;
     model *model;
-    adapt *adapters;     /* NULL without any */
-    quantize *quantizer; /* NULL without one */
+    adapt *adapters;            /* NULL without any */
+    quantize *quantizer;        /* NULL without one */
+    const recipe *quantized_by; /* whose [quantizer] it is; borrowed */
     adapt_spec *specs;
     const char **starts; /* (spec_count) folder whose tensors replace the first values, NULL = none */
     int32_t spec_count;

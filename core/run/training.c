@@ -76,10 +76,7 @@ int training_open(const recipe *r, registry *plugins, const training_options *o,
                              .lr = r->optimizer.lr,
                              .warmup = t->plan.warmup,
                              .steps = t->plan.steps};
-    t->limits = (slice_limits){.vocab = model_descriptor(t->session.model)->vocab,
-                               .rows = t->plan.slice_rows,
-                               .documents = t->plan.slice_documents,
-                               .first = t->plan.slice_documents > 0};
+    t->limits = t->plan.limits;
     t->state = (run_state){.steps = t->plan.steps,
                            .warmup = t->plan.warmup,
                            .loss = NAN,

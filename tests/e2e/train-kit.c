@@ -121,7 +121,7 @@ int kit_train(const char *folder, const char *name, const char *options, char **
 }
 
 int kit_graft(const char *folder, const char *words, char **text) {
-    char *const line = mem_format("cd '%s' && '%s/bin/graft' %s > said.log 2>&1", folder, BINARY_DIR, words);
+    char *const line = mem_format("cd '%s' && { '%s/bin/graft' %s; } > said.log 2>&1", folder, BINARY_DIR, words);
     const int status = system(line);
     if (text) *text = kit_read(folder, "said.log");
     free(line);

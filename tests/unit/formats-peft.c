@@ -317,9 +317,22 @@ Test(formats_peft, what_says_nothing_or_is_peft_s_default_is_accepted) {
     accepted(LORA(",\"init_lora_weights\":\"gaussian\""), &tables[0], &memory);
     accepted(LORA(",\"init_lora_weights\":\"eva\",\"eva_config\":{\"rho\":2.0}"), &tables[0], &memory);
     accepted(LORA(",\"init_lora_weights\":false"), &tables[0], &memory);
+    accepted(LORA(",\"init_lora_weights\":null,\"loftq_config\":null"), &tables[0], &memory);
     accepted(LORA(",\"rank_dropout\":0.1,\"runtime_config\":{\"x\":1}"), &tables[0], &memory);
     const settings s = accepted(LORA(""), &tables[0], &memory);
     cr_expect(s.rank == 8 && s.alpha == 8, "an absent key stands at PEFT's default, not at graft's");
+    arena_free(&memory);
+}
+
+Test(formats_peft, null_is_no_number_and_no_word) {
+    arena memory = {0};
+    refused(LORA(",\"r\":null"), "\"r\" is null; it must be a whole number from 1 to 65536");
+    refused(LORA(",\"lora_alpha\":null"), "\"lora_alpha\" is null; it must be a number");
+    refused(LORA(",\"lora_dropout\":null"), "\"lora_dropout\" is null");
+    refused(LORA(",\"bias\":null"), "\"bias\" is null; give it a value, or leave it out for none");
+    refused(LORA(",\"rank_pattern\":null"), "\"rank_pattern\" is null");
+    refused(LORA(",\"alpha_pattern\":[]"), "\"alpha_pattern\" must be an object of numbers");
+    refused(LORA(",\"kasa_config\":{}"), "\"kasa_config\" is {}");
     arena_free(&memory);
 }
 
