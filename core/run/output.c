@@ -88,7 +88,7 @@ static int remove_run(const recipe *r, graft_error *err) {
                                         "checkpoints",
                                         "metrics.jsonl",
                                         "sparsity.json",
-                                         "quantizer.ini"};
+                                        "quantizer.ini"};
     const char *const folder = r->output.path;
     for (size_t i = 0; i < sizeof names / sizeof *names && !err->code; i++) {
         char *const path = path_join(folder, names[i]);
