@@ -33,7 +33,7 @@ typedef struct {
     chat *chat;
     masker *masker; /* finds what ends an answer */
     text_ends ends;
-    strbuf tail; /* what the template writes behind an answer */
+    strbuf head, tail; /* what the template writes between generation prompt and answer, and behind it */
     workspace *space;
     kv_cache *cache;
     int64_t context, max_new; /* context: of the adapters that are on */
@@ -117,7 +117,22 @@ static void list_adapters(const talk *t) {
 
 /* ---- opening ---- */
 
-/* What the template writes behind an answer; its token ends generation too. */
+/* What the template writes around the answer of `turn`, "Hello", from behind the generation prompt. */
+static void find_frame(talk *t, json_t *turn, const char *whole) {
+    graft_error none = {0};
+    template_rendering prompt = {0};
+    const char *const said = strstr(whole, "Hello");
+    json_array_remove(json_object_get(turn, "messages"), 1);
+    if (said && chat_render(t->chat, turn, 1, 0, &prompt, &none) == GRAFT_OK) {
+        const size_t length = prompt.text.length;
+        if (length <= (size_t)(said - whole) && memcmp(whole, prompt.text.text, length) == 0)
+            strbuf_add(&t->head, whole + length, (size_t)(said - whole) - length);
+        strbuf_puts(&t->tail, said + strlen("Hello"));
+    }
+    template_rendering_free(&prompt);
+}
+
+/* The token with which the template ends an answer ends generation too. */
 static int find_turn_end(talk *t, graft_error *err) {
     json_t *const turn = json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "messages", "role", "user", "content", "Hi", "role",
                                    "assistant", "content", "Hello");
@@ -131,8 +146,7 @@ static int find_turn_end(talk *t, graft_error *err) {
         for (int64_t i = 0; last >= 0 && i < tokenizer_added_count(t->words) && t->ends.count < TEXT_ENDS_MOST; i++)
             if (tokenizer_added_at(t->words, i)->id == m.ids[last] && !text_ends_has(&t->ends, m.ids[last]))
                 t->ends.id[t->ends.count++] = m.ids[last];
-        const char *const said = m.text ? strstr(m.text, "Hello") : NULL;
-        if (said) strbuf_puts(&t->tail, said + strlen("Hello"));
+        if (m.text) find_frame(t, turn, m.text);
     }
     json_decref(turn);
     return err->code;
@@ -177,6 +191,7 @@ static void close_talk(talk *t) {
     masker_free(t->masker);
     chat_free(t->chat);
     tokenizer_free(t->words);
+    strbuf_free(&t->head);
     strbuf_free(&t->tail);
     json_decref(t->history);
     free(t->system);
@@ -189,19 +204,27 @@ typedef struct {
     const talk *t;
     tokenizer_stream *stream;
     strbuf text;
+    size_t shown;
 } writing;
 
-static void show(writing *w, size_t from) {
-    fwrite(w->text.text + from, 1, w->text.length - from, stdout);
+/* Shows what is new, but not what the template will write itself in front of the answer; `last`: nothing more comes. */
+static void show(writing *w, int last) {
+    const strbuf *const head = &w->t->head;
+    const size_t same = w->text.length < head->length ? w->text.length : head->length;
+    if (w->shown < head->length && same && memcmp(w->text.text, head->text, same) == 0) {
+        if (same < head->length && !last) return; /* it may yet be that */
+        w->shown = same;
+    }
+    if (w->text.length > w->shown) fwrite(w->text.text + w->shown, 1, w->text.length - w->shown, stdout);
     fflush(stdout);
+    w->shown = w->text.length;
 }
 
 static int on_token(void *context, int32_t id) {
     writing *const w = context;
     graft_error err = {0};
-    const size_t from = w->text.length;
     if (text_ends_has(&w->t->ends, id)) return 0;
-    if (tokenizer_stream_push(w->stream, id, &w->text, &err) == GRAFT_OK && w->text.length > from) show(w, from);
+    if (tokenizer_stream_push(w->stream, id, &w->text, &err) == GRAFT_OK) show(w, 0);
     return interrupted != 0;
 }
 
@@ -235,14 +258,18 @@ static int encode_history(talk *t, tokenizer_encoding *e, graft_error *err) {
     return err->code;
 }
 
-/* Takes away what the template will write again behind an answer, where the model spelled it out. */
-static void cut_tail(const talk *t, strbuf *text) {
-    for (size_t n = t->tail.length; n > 3; n--)
-        if (text->length >= n && memcmp(text->text + text->length - n, t->tail.text, n) == 0) {
-            text->length -= n;
-            text->text[text->length] = '\0';
-            return;
+/* The answer without what the template will write again around it, where the model spelled it out. */
+static json_t *answer_of(const talk *t, const strbuf *text) {
+    const strbuf *const head = &t->head, *const tail = &t->tail;
+    size_t begin = 0, end = text->length;
+    if (head->length <= end && memcmp(text->text, head->text ? head->text : "", head->length) == 0)
+        begin = head->length;
+    for (size_t n = tail->length; n > 3; n--)
+        if (end - begin >= n && memcmp(text->text + end - n, tail->text, n) == 0) {
+            end -= n;
+            break;
         }
+    return json_pack("{s:s, s:s%}", "role", "assistant", "content", text->text + begin, end - begin);
 }
 
 static int answer(talk *t, const char *question, size_t length, graft_error *err) {
@@ -258,14 +285,15 @@ static int answer(talk *t, const char *question, size_t length, graft_error *err
                                     .stops = t->ends.id,
                                     .stop_count = t->ends.count,
                                     .settings = t->settings,
+                                    .keep = 1,
                                     .token = on_token,
                                     .context = &w};
         int32_t *const ids = mem_new((size_t)call.max_new_tokens + 1, sizeof *ids);
         int64_t count = 0;
         interrupted = 0;
         generate_run(t->cache, &call, ids, &count, NULL, err);
-        const size_t from = w.text.length;
-        if (tokenizer_stream_end(w.stream, &w.text, err) == GRAFT_OK && w.text.length > from) show(&w, from);
+        tokenizer_stream_end(w.stream, &w.text, err);
+        show(&w, 1);
         putchar('\n');
         fflush(stdout);
         free(ids);
@@ -274,9 +302,7 @@ static int answer(talk *t, const char *question, size_t length, graft_error *err
         json_array_remove(all, json_array_size(all) - 1);
     } else {
         strbuf_add(&w.text, "", 0);
-        cut_tail(t, &w.text);
-        json_array_append_new(all,
-                              json_pack("{s:s, s:s%}", "role", "assistant", "content", w.text.text, w.text.length));
+        json_array_append_new(all, answer_of(t, &w.text));
         t->settings.seed++;
     }
     strbuf_free(&w.text);
@@ -288,26 +314,34 @@ static int answer(talk *t, const char *question, size_t length, graft_error *err
 /* ---- commands ---- */
 
 static const char commands_help[] =
-    "  /reset           forget the conversation\n"
+    "  /clear           forget the conversation (so does /reset)\n"
     "  /system TEXT     another system prompt; without a text none\n"
     "  /adapter NAME    answer with this adapter; all, none; without a name: which there are\n"
     "  /quit            end (so does the end of the input)\n";
+
+static void tell(const talk *t, const char *what) {
+    if (t->person) fprintf(stderr, "  %s\n", what);
+}
 
 /* A line that begins with '/'. 1: it ends the talk. */
 static int obey(talk *t, const char *line, graft_error *err) {
     const size_t length = strcspn(line, " \t");
     const char *const rest = line + length + strspn(line + length, " \t");
     if (length == 5 && strncmp(line, "/quit", length) == 0) return 1;
-    if (length == 6 && strncmp(line, "/reset", length) == 0) {
+    if (length == 6 && (strncmp(line, "/clear", length) == 0 || strncmp(line, "/reset", length) == 0)) {
         json_array_clear(json_object_get(t->history, "messages"));
+        tell(t, "the conversation is forgotten");
     } else if (length == 7 && strncmp(line, "/system", length) == 0) {
         free(t->system);
         t->system = *rest ? mem_copy_text(rest) : NULL;
+        tell(t, t->system ? "the system prompt is another one" : "there is no system prompt");
     } else if (length == 8 && strncmp(line, "/adapter", length) == 0) {
         if (!*rest)
             list_adapters(t);
         else if (!switch_adapter(t, rest, err))
             fail(err, GRAFT_USAGE, "/adapter %.*s: there is no such adapter", NAME_MOST, rest);
+        else
+            tell(t, "others answer from here on");
     } else if (length == 5 && strncmp(line, "/help", length) == 0) {
         fputs(commands_help, stderr);
     } else {
@@ -327,7 +361,14 @@ static int hold_talk(talk *t, graft_error *err) {
     if (t->person) fprintf(stderr, "%s; /help lists the commands\n", chat_origin(t->chat));
     for (int ended = 0; !ended && !err->code;) {
         if (t->person) fputs("> ", stderr);
+        interrupted = 0;
         ssize_t length = getline(&line, &capacity, stdin);
+        if (length < 0 && interrupted) { /* Ctrl-C drops the line */
+            clearerr(stdin);
+            fputs("  (/quit ends the chat)\n", stderr);
+            continue;
+        }
+        if (length < 0 && t->person) fputs("\n", stderr);
         if (length < 0) break;
         while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
             line[--length] = '\0';
@@ -392,5 +433,5 @@ const command command_chat = {
     "--template:\n"
     "chatml, alpaca, plain, a file. The first adapter answers; /adapter NAME changes that. Through a pipe it answers "
     "line by line.\n\n"
-    "  /reset  /system TEXT  /adapter NAME|all|none  /help  /quit\n",
+    "  /clear  /system TEXT  /adapter NAME|all|none  /help  /quit\n",
     run};

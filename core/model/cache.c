@@ -159,6 +159,43 @@ void cache_clear(kv_cache *c) {
     c->now->tokens = 0;
 }
 
+/* Whether the rows of a sequence of `before` rows are rotated as in one of `after` rows that is computed anew. */
+static int same_tables(const kv_cache *c, int64_t before, int64_t after) {
+    for (int t = 0; t < MODEL_ROPES; t++) {
+        const rope_table *r = &c->w->m->shape.rope[t];
+        const int grown = after > r->original;
+        if ((r->inv_freq_long && grown != (before > r->original)) || (r->dynamic && (grown || before > r->original)))
+            return 0;
+    }
+    return 1;
+}
+
+/* Whether every layer still holds what a row behind the first `rows` looks at. */
+static int can_cut(const kv_cache *c, int64_t rows) {
+    for (int64_t l = 0; l < c->w->m->shape.layers; l++) {
+        const int64_t window = c->w->m->shape.window[l], seen = window > 0 && rows >= window ? rows - window + 1 : 0;
+        if (c->now->held[l].first > seen) return 0;
+    }
+    return 1;
+}
+
+int64_t cache_keep(kv_cache *c, const int32_t *ids, int64_t count) {
+    sequence_cache *s = c->now;
+    int64_t same = 0;
+    while (same < s->tokens && same < count - 1 && s->ids[same] == ids[same])
+        same++;
+    const int64_t rows = c->virtual_embed + same;
+    if (same == 0 || !same_tables(c, s->length, c->virtual_embed + count) || !can_cut(c, rows)) {
+        cache_clear(c);
+        return 0;
+    }
+    s->tokens = same;
+    s->length = rows;
+    for (int64_t l = 0; l < c->w->m->shape.layers; l++)
+        s->held[l].used = rows - s->held[l].first;
+    return same;
+}
+
 int64_t cache_length(const kv_cache *c) {
     return c->now->tokens;
 }

@@ -54,11 +54,13 @@ static int writer_take(writer *w, const kv_cache *c, sampler *s, float *logits, 
 /* The prompt into place `place` of the cache, and its first token; 1: that was the last one. A prompt has a pass of its own:
  * products of other sizes would round otherwise, and what comes out should not depend on what is written beside it. */
 static int writer_start(writer *w, kv_cache *c, int64_t place, sampler *s, float *logits, graft_error *err) {
+    const generate_call *call = w->call;
     cache_select(c, place);
-    cache_clear(c);
+    if (!call->keep) cache_clear(c);
+    const int64_t kept = call->keep ? cache_keep(c, call->prompt, call->prompt_count) : 0;
     w->out->count = 0;
     w->out->end = GENERATE_LENGTH;
-    return w->call->max_new_tokens < 1 || cache_append(c, w->call->prompt, w->call->prompt_count, logits, err) ||
+    return call->max_new_tokens < 1 || cache_append(c, call->prompt + kept, call->prompt_count - kept, logits, err) ||
            writer_take(w, c, s, logits, err);
 }
 

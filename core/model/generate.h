@@ -13,14 +13,15 @@ typedef struct {
     const int32_t *stops; /* ids that end the text; the one that came is among the tokens */
     int32_t stop_count;
     sample_settings settings;
+    int keep; /* 1: what the cache holds of the prompt already is not computed again (cache_keep) */
     /* Called with each new token; returns 0 to go on. NULL allowed. */
     int (*token)(void *context, int32_t id);
     void *context;
 } generate_call;
 
-/* Writes the new ids (room for max_new_tokens) and their number, and why it ended (may be NULL). The cache is cleared first
- * and holds prompt and answer but the last token behind. Where the model's positions or the cache end, so does the text, by
- * GENERATE_LENGTH. Errors: a prompt that is empty, longer than the cache, or (GRAFT_USAGE) than the model's positions. */
+/* Writes the new ids (room for max_new_tokens) and their number, and why it ended (may be NULL). The cache is cleared first,
+ * unless `keep`, and holds prompt and answer but the last token behind. Where the model's positions or the cache end, so does the
+ * text, by GENERATE_LENGTH. Errors: a prompt that is empty, longer than the cache, or (GRAFT_USAGE) than the model's positions. */
 int generate_run(kv_cache *c, const generate_call *call, int32_t *ids, int64_t *count, generate_end *end,
                  graft_error *err);
 

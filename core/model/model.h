@@ -157,6 +157,10 @@ int cache_create_many(workspace *w, int64_t sequences, int64_t capacity, kv_cach
 void cache_select(kv_cache *c, int64_t sequence);
 void cache_free(kv_cache *c);
 void cache_clear(kv_cache *c);
+/* Keeps of the tokens so far what is a prefix of ids[0..count), at most count - 1, and forgets the rest: how many are kept. 0, and all
+ * is forgotten, where a layer's window has passed that place or rotary tables depend on the length. The adapters must be those
+ * that the tokens were computed with. */
+int64_t cache_keep(kv_cache *c, const int32_t *ids, int64_t count);
 int64_t cache_length(const kv_cache *c);
 int64_t cache_sequences(const kv_cache *c);
 int64_t cache_vocab(const kv_cache *c);

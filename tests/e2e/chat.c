@@ -49,7 +49,7 @@ static int run(const char *arguments, const char *input, char **text) {
 static void expect_output(const char *arguments, const char *input, int code, const char *want) {
     char *text = NULL;
     cr_expect_eq(run(arguments, input, &text), code, "graft %s", arguments);
-    cr_expect_str_eq(text, want, "graft %s", arguments);
+    cr_expect_str_eq(text, want, "graft %s: \"%s\", not \"%s\"", arguments, text, want);
     free(text);
 }
 
@@ -85,13 +85,23 @@ Test(chat, what_was_trained_is_answered_until_the_end_of_turn) {
     free(text);
     cr_assert_eq(run("train run.ini --quiet", "", &text), 0);
     free(text);
-    expect_output("chat " MODEL " --adapter out --template plain --greedy", "Hi\n/reset\nHi\n/quit\nHi\n", 0,
-                  " Yo.\n Yo.\n");
+    expect_output("chat " MODEL " --adapter out --template plain --greedy", "Hi\n/clear\nHi\n/quit\nHi\n", 0,
+                  "Yo.\nYo.\n");
     cr_expect_eq(
         run("chat " MODEL " --adapter out --template plain --greedy --max-new 8", "/adapter none\nHi\n", &text), 0);
     cr_expect_str_neq(text, " Yo.\n", "the base alone");
     free(text);
     expect_output("generate " MODEL " --adapter out --template plain --greedy --messages input", HI, 0, " Yo.\n");
+    /* what the second turn says with the cache of the first is what a fresh run says */
+    cr_expect_eq(run("generate " MODEL " --adapter out --template plain --greedy --max-new 8 --messages input",
+                     "[{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": "
+                     "\"Yo.\"}, {\"role\": \"user\", \"content\": \"Hi you\"}]",
+                     &text),
+                 0);
+    char *const turns = mem_format("Yo.\n%s", text + (*text == ' '));
+    expect_output("chat " MODEL " --adapter out --template plain --greedy --max-new 8", "Hi\nHi you\n", 0, turns);
+    free(turns);
+    free(text);
     expect_output("chat " MODEL " --template plain", "/nothing\nHi\n", 2, "");
     expect_output("chat " MODEL, "Hi\n", 1, "");
     strbuf_free(&lines);

@@ -254,6 +254,58 @@ Test(model_random, cached_logits_are_those_of_a_pass_over_everything) {
             check_cache(f, piece);
 }
 
+/* What another sequence shares with the cache is kept, and its logits are those of a pass over everything: for each length of
+ * what is shared, behind a sequence that may have outgrown windows (passes are short, so that they forget) and tables. */
+static void check_kept(int family, int64_t before, int64_t after) {
+    graft_error err = {0};
+    char *folder = random_folder(family);
+    batch *b = batch_new();
+    loaded l = model_loaded(folder, "ref", F32, NO_BACKWARD, (workspace_config){.rows = ROWS}),
+           few = model_loaded(folder, "ref", F32, NO_BACKWARD, (workspace_config){.rows = 2});
+    kv_cache *cache = NULL;
+    float cached[29], own[29];
+    int32_t other[ROWS], positions[ROWS];
+    const int64_t start[] = {0, after};
+    const int32_t last = (int32_t)(after - 1);
+    const model_rows rows = {.rows = after, .ids = other, .positions = positions, .documents = 1, .start = start};
+    cr_assert_eq(cache_create(few.w, ROWS, &cache, &err), 0, "%s", err.text);
+    for (int64_t shared = 0; shared <= before && shared <= after; shared++) {
+        for (int32_t i = 0; i < ROWS; i++) {
+            positions[i] = i;
+            other[i] = i < shared ? b->ids[i] : (b->ids[i] + 1) % 29;
+        }
+        cache_clear(cache);
+        cr_assert_eq(cache_append(cache, b->ids, before, cached, &err), 0, "%s", err.text);
+        const int64_t kept = cache_keep(cache, other, after), most = shared < after ? shared : after - 1;
+        cr_expect(kept == most || kept == 0, "%s: %lld kept of %lld", families[family].name, (long long)kept,
+                  (long long)most);
+        if (family == 0) cr_expect_eq(kept, most, "keys of all tokens are there");
+        cr_expect_eq(cache_length(cache), kept);
+        cr_assert_eq(cache_append(cache, other + kept, after - kept, cached, &err), 0, "%s", err.text);
+        cr_assert_eq(model_logits(l.w, &rows, &last, 1, own, &err), 0, "%s", err.text);
+        cr_expect_leq(apart(cached, own), 1e-5, "%s: %lld of %lld shared by %g", families[family].name,
+                      (long long)shared, (long long)before, apart(cached, own));
+    }
+    cache_free(cache);
+    loaded_close(&few);
+    loaded_close(&l);
+    remove_folder(folder);
+    free(b);
+}
+
+Test(model_random, what_a_prompt_shares_with_the_cache_is_not_computed_again) {
+    static const int64_t lengths[][2] = {
+        {4,        6   },
+        {5,        8   },
+        {ROWS,     5   },
+        {ROWS,     ROWS},
+        {ROWS - 1, ROWS}
+    };
+    for (int f = 0; f < FAMILIES; f++)
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            if (f != DYNAMIC || lengths[i][1] <= 8) check_kept(f, lengths[i][0], lengths[i][1]);
+}
+
 /* ---- tables by length ---- */
 
 /* A document of `n` tokens in a pass that says `longest`. */
