@@ -99,7 +99,8 @@ static void saved_shape(const adapt_param *p, int *rank, int64_t *shape) {
     if (saved && saved->kept) shape[saved->dimension] = kept_count(saved->kept, shape[saved->dimension]);
 }
 
-float *adapt_saved(adapt *a, const adapt_param *p, int64_t *count) {
+/* A parameter as the file holds it; owned by the caller. */
+static float *saved_values(const adapt *a, const adapt_param *p, int64_t *count) {
     kernels *k = a->device;
     const saved_slot *saved = saved_of(p);
     int rank;
@@ -146,23 +147,36 @@ static int run_save_hooks(adapt *a, int32_t spec, graft_error *err) {
     return err->code;
 }
 
+/* One tensor after the other is in memory. */
+static int write_tensors(adapt *a, const chosen *c, const char *path, graft_error *err) {
+    const safetensors_note note = {"format", "pt"};
+    safetensors_writer *w = NULL;
+    tensor_out *list = mem_new((size_t)c->count + 1, sizeof *list);
+    for (int64_t t = 0; t < c->count; t++) {
+        list[t] = (tensor_out){.name = c->at[t]->name, .dtype = F32};
+        saved_shape(c->at[t], &list[t].rank, list[t].shape);
+    }
+    safetensors_create(path, list, c->count, &note, 1, &w, err);
+    for (int64_t t; !err->code && (t = safetensors_next(w)) >= 0;) {
+        int64_t count;
+        float *values = saved_values(a, c->at[t], &count);
+        safetensors_put(w, values, count * (int64_t)sizeof *values, err);
+        free(values);
+    }
+    if (err->code)
+        safetensors_abandon(w);
+    else
+        safetensors_commit(w, err);
+    free(list);
+    return err->code;
+}
+
 int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err) {
     if (run_save_hooks(a, spec, err)) return err->code;
     const chosen c = choose(a, spec);
-    tensor_out *list = mem_new((size_t)c.count + 1, sizeof *list);
-    for (int64_t t = 0; t < c.count; t++) {
-        int64_t count;
-        list[t] = (tensor_out){.name = c.at[t]->name, .dtype = F32};
-        saved_shape(c.at[t], &list[t].rank, list[t].shape);
-        list[t].data = adapt_saved(a, c.at[t], &count);
-    }
     char *path = path_join(folder, peft_tensors_file(type_of(&a->techniques[spec])));
-    const safetensors_note note = {"format", "pt"};
-    safetensors_write(path, list, c.count, &note, 1, err);
-    for (int64_t t = 0; t < c.count; t++)
-        free((void *)(uintptr_t)list[t].data);
+    write_tensors(a, &c, path, err);
     free(path);
-    free(list);
     free(c.at);
     return err->code;
 }
@@ -325,7 +339,7 @@ int adapt_compare(adapt *a, int32_t spec, const char *folder, graft_error *err) 
     for (int64_t t = 0; t < c.count && !err->code; t++) {
         const tensor_info *info;
         int64_t count;
-        float *const ours = adapt_saved(a, c.at[t], &count), *filed = NULL;
+        float *const ours = saved_values(a, c.at[t], &count), *filed = NULL;
         if (safetensors_need(st, c.at[t]->name, &info, err) == GRAFT_OK) {
             filed = mem_new((size_t)info->count + 1, sizeof *filed);
             if (info->count != count || peft_tensor_read(st, info, filed, err) ||

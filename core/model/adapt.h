@@ -183,18 +183,16 @@ const adapt_param *adapt_buffers(const adapt *a, int32_t *count); /* BUFFER slot
 int adapt_save(adapt *a, int32_t spec, const char *folder, graft_error *err);
 /* Reads an adapter folder's tensors over the slots; missing, foreign, mis-shaped tensors are errors. */
 int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err);
-/* What the save hooks of the last adapt_save said. The values that a folder gets of a parameter (owned by the caller): */
-float *adapt_saved(adapt *a, const adapt_param *p, int64_t *count);
-/* the places that it gets of site n, under the name that the configuration gives them (owned by the caller; mask NULL: all).
+/* What the save hooks of the last adapt_save said. The places that a folder gets of site n, under the name that the configuration gives them (owned by the caller; mask NULL: all).
  * 0: there is no site n; */
 int adapt_kept_places(const adapt *a, int32_t spec, int32_t n, char **name, const uint8_t **mask, int64_t *count);
 /* and keys of the configuration. Borrowed until the next adapt_save. */
 const graft_field *adapt_saved_fields(const adapt *a, int32_t spec, int32_t *count);
 /* the values of rank_pattern and alpha_pattern, in the patterns' order; NULL: nothing was saved yet. */
 void adapt_saved_patterns(const adapt *a, int32_t spec, const double **ranks, const double **alphas);
-/* 1: the last adapt_save put other tensors in place of parameters (PiSSA), so the folder is another technique's: */
+/* 1: the last adapt_save put other tensors in place of parameters (PiSSA), so the folder is another technique's. */
 int32_t adapt_is_rewritten(const adapt *a, int32_t spec);
-/* it is compared, bit by bit, with what was saved. An error names the first tensor that differs. */
+/* Compares a folder, bit by bit, with what adapt_save would write now. An error names the first tensor that differs. */
 int adapt_compare(adapt *a, int32_t spec, const char *folder, graft_error *err);
 /* Says what was bound and what was left out and why (for `graft plan` and `graft inspect`). */
 void adapt_describe(const adapt *a, FILE *to);

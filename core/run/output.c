@@ -180,45 +180,15 @@ int output_write(const session *s, const char *folder, const char *base_model, g
 
 /* ---- reading back ---- */
 
-/* All that the folder gets of one section's parameters; owned by the caller. */
-static float *snapshot(const session *s, int32_t spec, int64_t *count) {
-    int32_t params;
-    const adapt_param *const p = adapt_params(s->adapters, &params);
-    float *all = NULL;
-    *count = 0;
-    for (int32_t i = 0; i < params; i++) {
-        int64_t own;
-        if (p[i].spec != spec) continue;
-        float *const values = adapt_saved(s->adapters, &p[i], &own);
-        all = mem_grow(all, (size_t)(*count + own), sizeof *all);
-        memcpy(all + *count, values, (size_t)own * sizeof *all);
-        *count += own;
-        free(values);
-    }
-    return all;
-}
-
+/* The file holds the device's numbers, and reading it the way every other command does gives them again. */
 static int verify_adapter(const session *s, registry *plugins, int32_t spec, const char *folder, graft_error *err) {
     adapt_spec again;
     arena memory = {0};
-    int64_t size, again_size;
-    if (adapt_is_rewritten(s->adapters, spec)) {
-        if (adapter_folder_read(plugins, folder, &again, &memory, err) == GRAFT_OK)
-            adapt_compare(s->adapters, spec, folder, err);
-        arena_free(&memory);
-        return err->code;
-    }
-    float *const before = snapshot(s, spec, &size), *after = NULL;
     if (adapter_folder_read(plugins, folder, &again, &memory, err) == GRAFT_OK &&
-        adapt_load(s->adapters, spec, folder, err) == GRAFT_OK) {
-        after = snapshot(s, spec, &again_size);
-        if (size != again_size || memcmp(before, after, (size_t)size * sizeof *before) != 0)
-            fail(err, GRAFT_FAILED,
-                 "%s does not hold what was trained: reading it back gave other numbers; is the disk sound?", folder);
-    }
+        adapt_compare(s->adapters, spec, folder, err) == GRAFT_OK && !adapt_is_rewritten(s->adapters, spec) &&
+        adapt_load(s->adapters, spec, folder, err) == GRAFT_OK)
+        adapt_compare(s->adapters, spec, folder, err);
     arena_free(&memory);
-    free(before);
-    free(after);
     return err->code;
 }
 

@@ -10,7 +10,7 @@ enum { DOCUMENTS_WITH_VIRTUAL_ROWS = 8, COMFORT_PERCENT = 70 };
 /* ids, labels, mask of a token; its id, position, target, key and origin in the slices */
 /* W and M as numbers, |W| and its place in double, and both once more while they are sorted */
 enum { BYTES_OF_A_RANK = 8 + 16 + 16 };
-enum { BYTES_OF_A_TOKEN = 40, FILE_BUFFERS = 8 << 20 };
+enum { BYTES_OF_A_TOKEN = 40, FILE_BUFFERS = 8 << 20, COPIES_OF_A_PARAMETER = 3 };
 
 /* ---- the memory there is ---- */
 
@@ -108,6 +108,16 @@ static int64_t ranking(const session *s) {
     return widest * BYTES_OF_A_RANK;
 }
 
+/* Bytes of the largest one: they are written and read back one after the other. */
+static int64_t widest_parameter(const adapt *a) {
+    int32_t count;
+    int64_t widest = 0;
+    const adapt_param *const p = adapt_params(a, &count);
+    for (int32_t i = 0; i < count; i++)
+        if (p[i].in_file && p[i].count > widest) widest = p[i].count;
+    return widest * (int64_t)sizeof(float);
+}
+
 static void count_bytes(session *s, const data_source *d, const optimizer *o, int64_t calibration, plan *p) {
     model_bytes m;
     adapt_bytes a = {0};
@@ -121,7 +131,7 @@ static void count_bytes(session *s, const data_source *d, const optimizer *o, in
     b->optimizer = optimizer_bytes(o);
     b->activations = m.activations;
     b->scratch = m.scratch;
-    b->host = d->step_tokens * BYTES_OF_A_TOKEN + FILE_BUFFERS + a.parameters; /* an adapter is saved from one copy */
+    b->host = d->step_tokens * BYTES_OF_A_TOKEN + FILE_BUFFERS + COPIES_OF_A_PARAMETER * widest_parameter(s->adapters);
     b->host += ranking(s);
     count_calibration(s, calibration, p);
     p->trainable = a.trainable;
