@@ -11,16 +11,17 @@ static const uint64_t stream_order = 0x6F72646572u, stream_file = 0x66696C65u, s
 
 enum { STEPS_SORTED = 50 };
 
-static void shuffle(int64_t *items, int64_t count, uint64_t seed, uint64_t stream) {
+static void shuffle(uint32_t *items, int64_t count, uint64_t seed, uint64_t stream) {
     for (int64_t i = count - 1; i > 0; i--) { /* Fisher and Yates */
-        const int64_t j = (int64_t)(philox_bits(seed, stream, (uint64_t)i) % (uint64_t)(i + 1)), kept = items[i];
+        const uint64_t j = philox_bits(seed, stream, (uint64_t)i) % (uint64_t)(i + 1);
+        const uint32_t kept = items[i];
         items[i] = items[j], items[j] = kept;
     }
 }
 
-void order_permute(int64_t *order, int64_t count, uint64_t seed, uint64_t stream) {
+void order_permute(uint32_t *order, int64_t count, uint64_t seed, uint64_t stream) {
     for (int64_t i = 0; i < count; i++)
-        order[i] = i;
+        order[i] = (uint32_t)i;
     shuffle(order, count, seed, stream);
 }
 
@@ -45,17 +46,18 @@ int64_t order_rows(const order_rules *r) {
 }
 
 /* Draws `first` to first + count - 1 of file i. */
-static void draw(const order_rules *r, int32_t i, int64_t first, int64_t count, int64_t *out) {
+static void draw(const order_rules *r, int32_t i, int64_t first, int64_t count, uint32_t *out) {
     const int64_t own = r->first[i + 1] - r->first[i];
-    int64_t *const order = mem_new((size_t)own + 1, sizeof *order), pass = -1;
+    uint32_t *const order = mem_new((size_t)own + 1, sizeof *order);
+    int64_t pass = -1;
     for (int64_t d = first; d < first + count; d++) {
         if (pass != d / own) {
             pass = d / own;
             for (int64_t k = 0; k < own; k++)
-                order[k] = k;
+                order[k] = (uint32_t)k;
             if (r->shuffle) shuffle(order, own, philox_bits(r->seed, stream_file + (uint64_t)i, (uint64_t)pass), 0);
         }
-        *out++ = r->first[i] + order[d % own];
+        *out++ = (uint32_t)r->first[i] + order[d % own];
     }
     free(order);
 }
@@ -72,22 +74,22 @@ static int is_longer(const void *a, const void *b) {
                                   : (x->place > y->place) - (x->place < y->place);
 }
 
-static void sort_part(const order_rules *r, int64_t *order, int64_t count) {
+static void sort_part(const order_rules *r, uint32_t *order, int64_t count) {
     sized *const all = mem_new((size_t)count + 1, sizeof *all);
     for (int64_t i = 0; i < count; i++)
         all[i] = (sized){order[i], r->lengths[order[i]], i};
     if (count) qsort(all, (size_t)count, sizeof *all, is_longer);
     for (int64_t i = 0; i < count; i++)
-        order[i] = all[i].row;
+        order[i] = (uint32_t)all[i].row;
     free(all);
 }
 
-static void group(const order_rules *r, int64_t epoch, int64_t *order, int64_t count) {
+static void group(const order_rules *r, int64_t epoch, uint32_t *order, int64_t count) {
     const int64_t batches = count / r->batch, part = STEPS_SORTED * r->step;
     for (int64_t at = 0; at < count; at += part)
         sort_part(r, order + at, count - at < part ? count - at : part);
-    int64_t *const which = mem_new((size_t)batches + 1, sizeof *which);
-    int64_t *const sorted = mem_new((size_t)count + 1, sizeof *sorted);
+    uint32_t *const which = mem_new((size_t)batches + 1, sizeof *which);
+    uint32_t *const sorted = mem_new((size_t)count + 1, sizeof *sorted);
     memcpy(sorted, order, (size_t)count * sizeof *sorted);
     order_permute(which, batches, philox_bits(r->seed, stream_batch, (uint64_t)epoch), 0);
     for (int64_t b = 0; b < batches; b++)
@@ -96,7 +98,7 @@ static void group(const order_rules *r, int64_t epoch, int64_t *order, int64_t c
     free(sorted);
 }
 
-double order_padding(const int64_t *order, int64_t count, const int32_t *lengths, int64_t batch) {
+double order_padding(const uint32_t *order, int64_t count, const int32_t *lengths, int64_t batch) {
     int64_t all = 0, used = 0;
     for (int64_t at = 0; at < count; at += batch) {
         int64_t longest = 0, rows = 0;
@@ -112,7 +114,7 @@ double order_padding(const int64_t *order, int64_t count, const int32_t *lengths
 
 /* ---- all ---- */
 
-void order_make(const order_rules *r, int64_t epoch, int64_t *out) {
+void order_make(const order_rules *r, int64_t epoch, uint32_t *out) {
     int64_t count = 0;
     for (int32_t i = 0; i < r->files; i++) {
         const int64_t rows = quota(r, i);
@@ -120,7 +122,7 @@ void order_make(const order_rules *r, int64_t epoch, int64_t *out) {
             draw(r, i, epoch * rows, rows, out + count);
         else
             for (int64_t k = 0; k < rows; k++)
-                out[count + k] = r->first[i] + k;
+                out[count + k] = (uint32_t)(r->first[i] + k);
         count += rows;
     }
     if (!r->shuffle) return;

@@ -11,8 +11,10 @@
 #define GRAFT_RUN_DATA_ORDER_H
 #include <stdint.h>
 
+#define ORDER_ROWS 0xFFFFFFFF /* 4 bytes a row are held */
+
 typedef struct {
-    int64_t rows;           /* of all files                                               */
+    int64_t rows;           /* of all files, at most ORDER_ROWS                           */
     int32_t files;          /* at least 1                                                 */
     const int64_t *first;   /* (files + 1) first row of each file, and `rows`             */
     const double *weights;  /* (files) above 0; NULL: each row once an epoch              */
@@ -24,12 +26,12 @@ typedef struct {
 
 int64_t order_rows(const order_rules *r); /* in an epoch */
 /* Rows of an epoch in their order: (order_rows) numbers. */
-void order_make(const order_rules *r, int64_t epoch, int64_t *out);
+void order_make(const order_rules *r, int64_t epoch, uint32_t *out);
 
-void order_permute(int64_t *order, int64_t count, uint64_t seed,
+void order_permute(uint32_t *order, int64_t count, uint64_t seed,
                    uint64_t stream); /* Fisher and Yates over 0 .. count - 1 */
 
 /* The share of padding if every batch were padded to its longest row. `lengths` (by row). */
-double order_padding(const int64_t *order, int64_t count, const int32_t *lengths, int64_t batch);
+double order_padding(const uint32_t *order, int64_t count, const int32_t *lengths, int64_t batch);
 
 #endif

@@ -36,9 +36,10 @@ typedef struct {
     sample_counts train_counts, eval_counts; /* of all files */
     int64_t step_rows;
     order_rules order_rules;
-    int64_t *first;                    /* (train_files + 1) first row of each file, and train.rows */
-    int32_t *lengths;                  /* (train.rows) tokens                                      */
-    int64_t *order, epoch, epoch_rows; /* the order of rows in this epoch                          */
+    int64_t *first;   /* (train_files + 1) first row of each file, and train.rows */
+    int32_t *lengths; /* (train.rows) tokens, for batches by length; NULL: not needed */
+    uint32_t *order;  /* (epoch_rows) the order of rows in this epoch                 */
+    int64_t epoch, epoch_rows;
 
     text_record record; /* the record encoded last, and its tokens */
     text_sample sample;
@@ -257,12 +258,13 @@ static int open_tokenizer(text_source *t, const char *folder, graft_error *err) 
 /* Marks the records of a file that are validated on. */
 static int draw_split(const text_source *t, int32_t file, uint8_t *which, graft_error *err) {
     const int64_t records = source_count(t->files[file].source);
-    if (records < 2)
-        return fail(err, GRAFT_USAGE, "[data] eval_split needs two records at least, and %s has %lld",
+    if (records < 2 || records > ORDER_ROWS)
+        return fail(err, GRAFT_USAGE,
+                    "[data] eval_split needs two records at least and 4 billion at most, and %s has %lld",
                     source_path(t->files[file].source), (long long)records);
     int64_t wanted = llround(t->recipe->data.eval_split * (double)records);
     wanted = wanted < 1 ? 1 : wanted > records - 1 ? records - 1 : wanted;
-    int64_t *const order = mem_new((size_t)records, sizeof *order);
+    uint32_t *const order = mem_new((size_t)records, sizeof *order);
     order_permute(order, records, (uint64_t)t->recipe->train.seed, stream_split + (uint64_t)file);
     for (int64_t i = 0; i < wanted; i++)
         which[order[i]] = 1;
@@ -319,6 +321,9 @@ static int open_files(text_source *t, graft_error *err) {
     }
     sample_hashes_free(&hashes);
     if (err->code) return err->code;
+    if (t->train.places.count > ORDER_ROWS / 2)
+        return fail(err, GRAFT_USAGE, "the files have %lld sequences, more than %lld", (long long)t->train.places.count,
+                    (long long)(ORDER_ROWS / 2));
     if (t->train.places.count == 0) return fail(err, GRAFT_USAGE, "no record is left to train on");
     if (split && t->eval.places.count == 0) return fail(err, GRAFT_USAGE, "no record is left to validate on");
     return GRAFT_OK;
@@ -328,7 +333,7 @@ static int open_files(text_source *t, graft_error *err) {
 static int64_t most_tokens(const text_source *t, int64_t longest, int64_t rows) {
     int64_t *const of_length = mem_new((size_t)longest + 1, sizeof *of_length), tokens = 0;
     for (int64_t i = 0; i < t->train.rows; i++)
-        of_length[t->lengths[i]]++;
+        of_length[row_tokens(&t->train, i)]++;
     for (int64_t length = longest; length > 0 && rows > 0; length--) {
         const int64_t taken = of_length[length] < rows ? of_length[length] : rows;
         tokens += taken * length;
@@ -342,6 +347,13 @@ static void raise_to(int64_t *most, int64_t value) {
     if (value > *most) *most = value;
 }
 
+static int32_t *lengths_of(const text_set *set) {
+    int32_t *const lengths = mem_new((size_t)set->rows, sizeof *lengths);
+    for (int64_t i = 0; i < set->rows; i++)
+        lengths[i] = (int32_t)row_tokens(set, i);
+    return lengths;
+}
+
 static void plan_steps(text_source *t) {
     data_source *const s = &t->source;
     const recipe *const r = t->recipe;
@@ -349,16 +361,14 @@ static void plan_steps(text_source *t) {
     make_rows(&t->train, &r->data, t->train_files, t->first);
     t->eval.rows = t->eval.places.count;
     t->step_rows = r->train.batch_size * r->train.accumulate;
-    t->lengths = mem_new((size_t)t->train.rows, sizeof *t->lengths);
-    for (int64_t i = 0; i < t->train.rows; i++) {
-        t->lengths[i] = (int32_t)row_tokens(&t->train, i);
-        if (t->lengths[i] > s->longest) s->longest = t->lengths[i];
-    }
+    for (int64_t i = 0; i < t->train.rows; i++)
+        raise_to(&s->longest, row_tokens(&t->train, i));
+    if (r->data.group_by_length) t->lengths = lengths_of(&t->train);
     t->order_rules = (order_rules){.rows = t->train.rows,
                                    .files = t->train_files,
                                    .first = t->first,
                                    .weights = r->data.shares,
-                                   .lengths = r->data.group_by_length ? t->lengths : NULL,
+                                   .lengths = t->lengths,
                                    .batch = r->train.batch_size,
                                    .step = t->step_rows,
                                    .shuffle = r->data.shuffle,
@@ -433,10 +443,12 @@ int data_text_sample(data_source *s, int64_t i, data_text_piece *out, graft_erro
 double data_text_padding(const data_source *s, int grouped) {
     const text_source *const t = (const text_source *)s;
     order_rules rules = t->order_rules;
-    int64_t *const order = mem_new((size_t)t->epoch_rows, sizeof *order);
-    rules.lengths = grouped ? t->lengths : NULL;
+    uint32_t *const order = mem_new((size_t)t->epoch_rows, sizeof *order);
+    int32_t *const lengths = lengths_of(&t->train);
+    rules.lengths = grouped ? lengths : NULL;
     order_make(&rules, 0, order);
-    const double share = order_padding(order, t->epoch_rows, t->lengths, rules.batch);
+    const double share = order_padding(order, t->epoch_rows, lengths, rules.batch);
+    free(lengths);
     free(order);
     return share;
 }

@@ -15,7 +15,7 @@ static order_rules rules_of(const double *weights) {
 /* How often each row comes in `epochs` epochs, and of each file in the last one. */
 static void count(const order_rules *r, int64_t epochs, int times[100], int of_file[3]) {
     const int64_t rows = order_rows(r);
-    int64_t *const order = mem_new((size_t)rows, sizeof *order);
+    uint32_t *const order = mem_new((size_t)rows, sizeof *order);
     memset(times, 0, 100 * sizeof *times);
     for (int64_t e = 0; e < epochs; e++) {
         order_make(r, e, order);
@@ -66,7 +66,7 @@ Test(order, a_file_of_little_weight_still_comes) {
 
 Test(order, epochs_differ_and_seeds_differ_and_the_same_is_the_same) {
     order_rules r = rules_of(NULL), other = r;
-    int64_t a[100], b[100];
+    uint32_t a[100], b[100];
     order_make(&r, 3, a);
     order_make(&r, 3, b);
     cr_expect_arr_eq(a, b, sizeof a);
@@ -80,7 +80,7 @@ Test(order, epochs_differ_and_seeds_differ_and_the_same_is_the_same) {
 Test(order, grouped_batches_are_of_similar_length_and_leave_little_padding) {
     enum { ROWS = 4003 };
     int32_t lengths[ROWS];
-    static int64_t plain[ROWS], grouped[ROWS], again[ROWS];
+    static uint32_t plain[ROWS], grouped[ROWS], again[ROWS];
     static int seen[ROWS];
     const int64_t all[] = {0, ROWS};
     for (int i = 0; i < ROWS; i++)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define MODEL SOURCE_DIR "/examples/quickstart/model" /* a token a byte, 256 the end */
 
@@ -112,6 +113,63 @@ static int is_complete(const int *numbers, int count) {
 }
 
 #define TEXT "loader = text\n"
+
+/* ---- memory ---- */
+
+#if defined(__has_feature)
+#    if __has_feature(address_sanitizer)
+#        define KEEPS_FREED_MEMORY 1
+#    endif
+#endif
+
+/* The most memory of the process so far, in bytes. */
+static int64_t peak_memory(void) {
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (int64_t)r.ru_maxrss * 1024;
+}
+
+/* A file of 64 MB; `record` has a place for the number. */
+static const char *make_large(const char *name, const char *head, const char *record) {
+    const char *const path = kit_file(name, head, -1);
+    FILE *const f = fopen(path, "a");
+    for (int64_t size = 0, i = 0; size < 64 << 20; i++)
+        size += fprintf(f, record, (long long)i);
+    cr_assert_eq(fclose(f), 0);
+    return path;
+}
+
+#define SENTENCE "a morning of rain, and then a light in the window of the house beneath the mill; "
+#define FOUR     SENTENCE SENTENCE SENTENCE SENTENCE
+#define TEXT_2KB FOUR FOUR FOUR FOUR FOUR FOUR
+
+Test(data, a_large_file_takes_memory_for_its_index_alone, .timeout = 300) {
+#ifdef KEEPS_FREED_MEMORY
+    cr_skip_test("the sanitizer keeps what was freed");
+#endif
+    static const struct {
+        const char *name, *head, *record;
+    } files[] = {
+        {"large.jsonl", "",                         "{\"prompt\": \"%lld\", \"completion\": \"" TEXT_2KB "\"}\n"},
+        {"large.csv",   "prompt,completion,note\n", "%lld,\"" TEXT_2KB "\",\n"                                  },
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const char *const path = make_large(files[i].name, files[i].head, files[i].record);
+        opened o = open_good(make_file("a.txt", 5), TEXT);
+        close_all(&o); /* the model and the libraries are there now */
+        const int64_t before = peak_memory();
+        o = open_good(path, "max_length = 256\n[train]\nbatch_size = 2");
+        sequence_list list = {0};
+        graft_error err = {0};
+        for (int64_t step = 0; step < 1000; step++) {
+            cr_assert_eq(o.data->fetch(o.data, step * 7919, &list, &err), 0, "%s", err.text);
+            sequence_list_free(&list);
+        }
+        cr_expect_gt(o.data->steps_per_epoch, 10000);
+        cr_expect_lt(peak_memory() - before, 12 << 20, "%s: %lld", files[i].name, (long long)(peak_memory() - before));
+        close_all(&o);
+    }
+}
 
 /* ---- order ---- */
 
