@@ -18,6 +18,7 @@
  * beside it learns on the pruned base. M (out, in), a bit a weight; a (in). */
 #include <graft/graft.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,13 +60,21 @@ static int by_input(const prune *o) {
 static void bind(graft_call *c) {
     const prune *o = c->self;
     const int neighbours = o->method == NM || o->method == WANDA_NM;
+    char text[120];
     if (c->site->onehot) {
         c->services->refuse(c, "an embedding is read by rows, not multiplied");
         return;
     }
-    if (neighbours && o->n >= o->m) c->services->fail(c, "n must be below m: all weights would be zero");
-    if (neighbours && c->site->in % o->m)
-        c->services->fail(c, "m does not divide the inputs; choose another m, or exclude this module");
+    if (neighbours && o->n >= o->m) {
+        snprintf(text, sizeof text, "n = %lld must be below m = %lld: all weights would be zero", (long long)o->n,
+                 (long long)o->m);
+        c->services->fail(c, text);
+    } else if (neighbours && c->site->in % o->m) {
+        snprintf(text, sizeof text,
+                 "m = %lld does not divide the %lld inputs; choose another m, or exclude this module", (long long)o->m,
+                 (long long)c->site->in);
+        c->services->fail(c, text);
+    }
     if (o->exact && o->method != MAGNITUDE) c->services->fail(c, "exact is for method = magnitude");
     if (o->every && (neighbours || o->method == KEEP))
         c->services->fail(c, "every needs a share that grows: method = magnitude, global or wanda");
