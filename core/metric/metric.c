@@ -22,7 +22,7 @@ double metric_of_record(const metric *m, const double *statistics) {
 /* clang-format off */
 #define BLEU(name, words, brief) {name, brief, METRIC_OF_TEXT, 0, words, BLEU_STATISTICS, bleu_add, bleu_value, bleu_record_value}
 #define MEAN(name, add, variant, brief) {name, brief, METRIC_OF_TEXT, 0, variant, 2, add, metric_mean, NULL}
-#define CHOICE(name, brief) {name, brief, METRIC_OF_CHOICE, 0, 0, 2, NULL, metric_mean, NULL}
+#define CHOICE(name, by, brief) {name, brief, METRIC_OF_CHOICE, 0, by, 2, NULL, metric_mean, NULL}
 const metric metrics[] = {
     {"loss", "-log p of an answer's tokens, mean over all of them", METRIC_OF_TOKENS, 1, 0, 2, NULL, metric_mean, NULL},
     {"perplexity", "exp(loss)", METRIC_OF_TOKENS, 1, 0, 2, NULL, perplexity, NULL},
@@ -40,9 +40,9 @@ const metric metrics[] = {
     BLEU("bleu-none", BLEU_NONE, "with words as white space cuts them (sacreBLEU: none)"),
     {"chrf", "chrF2: F of shared character n-grams, 0 to 100 (sacreBLEU)", METRIC_OF_TEXT, 0, 0, 18, chrf_add, chrf_value, NULL},
     {"chrf++", "the same with words and pairs of words", METRIC_OF_TEXT, 0, 2, 24, chrf_add, chrf_value, NULL},
-    CHOICE("acc", "the right choice is the most likely one"),
-    CHOICE("acc_norm", "... when each is divided by its characters (lm-evaluation-harness)"),
-    CHOICE("acc_bytes", "... by its bytes"),
+    CHOICE("acc", CHOICE_BY_NOTHING, "the right choice is the most likely one"),
+    CHOICE("acc_norm", CHOICE_BY_CHARACTERS, "... when each is divided by its characters (lm-evaluation-harness)"),
+    CHOICE("acc_bytes", CHOICE_BY_BYTES, "... by its bytes"),
 };
 /* clang-format on */
 const int32_t metric_count = sizeof metrics / sizeof *metrics;

@@ -19,7 +19,8 @@ typedef struct {
 typedef struct {
     metric_text prediction;
     const metric_text *references;
-    int64_t count; /* of references, at least 1 */
+    int64_t count;      /* of references, at least 1   */
+    const char *prompt; /* for people; NULL: not known */
 } metric_record;
 
 /* What the statistics of a metric come from. */
@@ -63,6 +64,8 @@ double chrf_value(const metric *m, const double *sums);
 int rouge_add(const metric *m, const metric_record *r, double *statistics, graft_error *err);
 int answer_add(const metric *m, const metric_record *r, double *statistics, graft_error *err);
 
+/* What divides the scores of choices: variant of METRIC_OF_CHOICE. */
+enum { CHOICE_BY_NOTHING, CHOICE_BY_CHARACTERS, CHOICE_BY_BYTES };
 /* Which of the choices has the largest score / length (length NULL: largest score), the first of equals. */
 int64_t choice_best(const double *scores, const int64_t *lengths, int64_t count);
 

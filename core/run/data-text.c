@@ -428,7 +428,16 @@ void data_text_look(const data_source *s, data_text_view *out) {
                             .ends = &t->rules.ends,
                             .chat_origin = t->chat ? chat_origin(t->chat) : NULL,
                             .chat_source = t->chat ? chat_source(t->chat) : NULL,
-                            .by_tags = t->chat && chat_marks_answers(t->chat)};
+                            .by_tags = t->chat && chat_marks_answers(t->chat),
+                            .chat = t->chat,
+                            .no_chat = t->no_chat};
+}
+
+int data_text_record(data_source *s, int64_t i, const text_record **out, graft_error *err) {
+    text_source *const t = (text_source *)s;
+    t->held = NULL;
+    *out = &t->record;
+    return source_get(t->eval.file, t->eval.places.at[i].record, &t->record, err);
 }
 
 int data_text_sample(data_source *s, int64_t i, data_text_piece *out, graft_error *err) {

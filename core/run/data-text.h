@@ -39,8 +39,13 @@ typedef struct {
     const char *chat_origin; /* where the chat template comes from, NULL: there is none          */
     const char *chat_source; /* chat_source() of it */
     int32_t by_tags;         /* 1: it says itself what answers are ({% generation %})            */
+    const chat *chat;        /* NULL: there is none ...                                          */
+    const char *no_chat;     /* ... as this says                                                 */
 } data_text_view;
 void data_text_look(const data_source *s, data_text_view *out);
+
+/* The record of validation sequence `i`; valid until the source is used again. */
+int data_text_record(data_source *s, int64_t i, const text_record **out, graft_error *err);
 
 /* Sample `i` of the training set as it is trained on: its tokens, and in *piece where that piece of them lies. `out` is the
  * source's and valid until it is used again. */

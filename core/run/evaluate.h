@@ -13,7 +13,8 @@ typedef struct {
     double perplexity; /* exp(loss)                                    */
 } evaluation;
 
-/* Over all d->eval_count sequences, with the adapters that are enabled. An empty set gives 0 targets. */
-int evaluate(workspace *w, data_source *d, const slice_limits *limits, evaluation *out, graft_error *err);
+/* Over all d->eval_count sequences, with the adapters that are enabled. An empty set gives 0 targets. each: (eval_count, 2), zeroed,
+ * gets of every sequence the sum of -log p and the number of its targets; NULL: nobody asks. */
+int evaluate(workspace *w, data_source *d, const slice_limits *limits, double *each, evaluation *out, graft_error *err);
 
 #endif

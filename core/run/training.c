@@ -130,7 +130,7 @@ static int load(training *t, graft_error *err) {
 
 static int validate(training *t, double *loss, graft_error *err) {
     evaluation e;
-    if (evaluate(t->workspace, t->data, &t->limits, &e, err)) return err->code;
+    if (evaluate(t->workspace, t->data, &t->limits, NULL, &e, err)) return err->code;
     *loss = e.loss;
     if (t->state.step == 0)
         progress_note(t->progress, "before training: validation loss %.4f, perplexity %.4g", e.loss, e.perplexity);
