@@ -435,9 +435,10 @@ void data_text_look(const data_source *s, data_text_view *out) {
 
 int data_text_record(data_source *s, int64_t i, const text_record **out, graft_error *err) {
     text_source *const t = (text_source *)s;
+    const sample_place *const p = &t->eval.places.at[i];
     t->held = NULL;
     *out = &t->record;
-    return source_get(t->eval.file, t->eval.places.at[i].record, &t->record, err);
+    return source_get(t->files[p->file].source, (int64_t)p->record, &t->record, err);
 }
 
 int data_text_sample(data_source *s, int64_t i, data_text_piece *out, graft_error *err) {

@@ -67,7 +67,7 @@ Test(metrics, overlap_of_words_and_characters_is_that_of_the_reference_tools) {
     json_array_foreach(json_object_get(g, "rows"), i, row) {
         double s[METRIC_STATISTICS];
         const metric_text reference = text_of(row, "reference");
-        const metric_record r = {text_of(row, "hypothesis"), &reference, 1};
+        const metric_record r = {text_of(row, "hypothesis"), &reference, 1, NULL};
         check_rouge(row, i, "rouge1", 1, &r);
         check_rouge(row, i, "rouge2", 2, &r);
         check_rouge(row, i, "rougeL", ROUGE_L, &r);
@@ -94,7 +94,7 @@ static void check_number(const json_t *row, const char *what, int32_t how, doubl
     double s[2];
     const metric_text response = text_of(row, "response"), answer = text_of(row, "answer"),
                       found = answer_extract(how, &response), wanted = text_of(row, what);
-    const metric_record r = {response, &answer, 1};
+    const metric_record r = {response, &answer, 1, NULL};
     const metric *m = find(how == ANSWER_STRICT ? "gsm8k_strict" : "gsm8k_flexible");
     snprintf(name, sizeof name, "%s_match", what);
     cr_expect(found.length == wanted.length && memcmp(found.text, wanted.text, (size_t)found.length) == 0,
