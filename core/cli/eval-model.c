@@ -1,9 +1,11 @@
 /* eval-model — one model of `graft eval`, alone and with each of its adapters: all of them on the same records. */
 #include "base/log.h"
 #include "cli/eval.h"
+#include "run/base-quantizer.h"
 #include "run/data-open.h"
 #include "run/data-windows.h"
 #include "run/evaluate.h"
+#include "run/plan.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +17,12 @@ typedef struct {
     data_source *data;
     const question_list *questions; /* of data; NULL: none */
     task_list tasks;
-    int64_t first; /* row of the bare model in the scores; adapter n is first + 1 + n */
 } job;
+
+/* Whether the [quantizer] of --ini stands for all. */
+static int chosen_by_ini(const evaluating *e) {
+    return e->o->ini && !e->o->quantizer && (e->settings->quantizer.use.component || *e->settings->quantizer.state);
+}
 
 static int open_data(job *j, const char *folder, graft_error *err) {
     const evaluating *e = j->e;
@@ -43,41 +49,28 @@ static int open_data(job *j, const char *folder, graft_error *err) {
     return tasks_read(j->data, &j->tasks, err);
 }
 
-/* Runs `measure` for the bare model and for every adapter alone. */
-static int for_each(job *j, workspace *space,
-                    int (*measure)(job *j, workspace *space, int64_t number, graft_error *err), graft_error *err) {
-    for (int32_t n = -1; n < j->s.spec_count && !err->code; n++) {
-        if (j->s.adapters) {
-            adapt_enable(j->s.adapters, -1, 0);
-            if (n >= 0) adapt_enable(j->s.adapters, n, 1);
-        }
-        measure(j, space, j->first + 1 + n, err);
-    }
-    return err->code;
-}
-
-static slice_limits limits_of(const job *j) {
-    const data_source *d = j->data;
-    return (slice_limits){.vocab = model_descriptor(j->s.model)->vocab,
-                          .rows = slices_automatic(d->longest, d->longest * d->eval_count)};
-}
-
-/* Loss, perplexity, choices: from log-probabilities of given tokens. */
-static int measure_tokens(job *j, workspace *space, int64_t number, graft_error *err) {
-    const slice_limits limits = limits_of(j);
+/* Loss, perplexity, choices: from log-probabilities of given tokens. Each adapter brings its own rows in front of documents. */
+static int measure_tokens(job *j, int64_t number, graft_error *err) {
+    data_source *d = j->data;
     model_scores *m = &j->e->scores->models[number];
-    double *each = mem_new((size_t)j->data->eval_count * 2, sizeof *each);
+    workspace *space = NULL;
+    workspace_config c;
+    slice_limits limits;
     evaluation all;
-    if (evaluate(space, j->data, &limits, each, &all, err) == GRAFT_OK) {
+    double *each = mem_new((size_t)d->eval_count * 2, sizeof *each);
+    if (plan_passes(&j->s, d, slices_automatic(d->longest, d->longest * d->eval_count), &limits, &c, err) == GRAFT_OK &&
+        workspace_create(j->s.model, j->s.adapters, &c, &space, err) == GRAFT_OK &&
+        evaluate(space, d, &limits, each, &all, err) == GRAFT_OK) {
         m->targets = all.targets;
         m->tokens = all.tokens;
         if (j->questions) {
             scores_of_choices(j->e->scores, m, each, j->questions);
             eval_write_choices(j->e, number, each, j->questions, err);
         } else {
-            scores_of_tokens(j->e->scores, m, each, j->data->eval_count);
+            scores_of_tokens(j->e->scores, m, each, d->eval_count);
         }
     }
+    workspace_free(space);
     free(each);
     return err->code;
 }
@@ -88,60 +81,80 @@ static metric_record task_record(void *context, int64_t i) {
 }
 
 /* Everything that looks at what the model writes. */
-static int measure_answers(job *j, workspace *space, int64_t number, graft_error *err) {
+static int measure_answers(job *j, int64_t number, graft_error *err) {
     const eval_wishes *w = j->e->wishes;
+    const int64_t prompt = j->tasks.longest < PROMPT_ROWS ? j->tasks.longest : PROMPT_ROWS;
+    const int64_t wanted = j->tasks.longest + w->max_new, most = model_longest(j->s.model, j->s.adapters);
+    const workspace_config c = {.rows = prompt > w->batch ? prompt : w->batch, .documents = w->batch};
     const task_settings settings = {
-        .max_new = w->max_new, .batch = w->batch, .stops = w->stops, .stop_count = w->stop_count};
+        .max_new = w->max_new, .room = wanted < most ? wanted : most, .stops = w->stops, .stop_count = w->stop_count};
     model_scores *m = &j->e->scores->models[number];
-    if (tasks_answer(&j->tasks, space, &settings, &m->written, err) ||
-        scores_of_texts(j->e->scores, m, j->tasks.count, task_record, &j->tasks, err))
-        return err->code;
-    return eval_write_answers(j->e, number, j->tasks.count, task_record, &j->tasks, err);
+    workspace *space = NULL;
+    if (workspace_create(j->s.model, j->s.adapters, &c, &space, err) == GRAFT_OK &&
+        tasks_answer(&j->tasks, space, w->batch, &settings, &m->written, err) == GRAFT_OK &&
+        scores_of_texts(j->e->scores, m, j->tasks.count, task_record, &j->tasks, err) == GRAFT_OK)
+        eval_write_answers(j->e, number, j->tasks.count, task_record, &j->tasks, err);
+    workspace_free(space);
+    return err->code;
 }
 
-static int measure_all(job *j, graft_error *err) {
-    workspace *space = NULL;
-    const scores *s = j->e->scores;
-    if (scores_want(s, METRIC_OF_TOKENS) || scores_want(s, METRIC_OF_CHOICE)) {
-        const int64_t rows = limits_of(j).rows;
-        const workspace_config c = {.rows = rows, .documents = rows};
-        if (workspace_create(j->s.model, j->s.adapters, &c, &space, err) == GRAFT_OK)
-            for_each(j, space, measure_tokens, err);
-        workspace_free(space);
-        space = NULL;
-    }
-    if (!err->code && scores_want(s, METRIC_OF_TEXT)) {
-        const int64_t prompt = j->tasks.longest < PROMPT_ROWS ? j->tasks.longest : PROMPT_ROWS;
-        const int64_t batch = j->e->wishes->batch;
-        const workspace_config c = {.rows = prompt > batch ? prompt : batch, .documents = batch};
-        if (workspace_create(j->s.model, j->s.adapters, &c, &space, err) == GRAFT_OK)
-            for_each(j, space, measure_answers, err);
-        workspace_free(space);
+static int measure(job *j, const char *folder, graft_error *err) {
+    scores *s = j->e->scores;
+    for (int32_t n = -1; n < j->s.spec_count && !err->code; n++) {
+        const int64_t number = s->count;
+        scores_add(s, n < 0 ? folder : j->s.starts[n])->quantizer =
+            j->s.quantized_by ? j->s.quantized_by->quantizer.use.component->name : NULL;
+        if (j->s.adapters) adapt_enable(j->s.adapters, -1, 0);
+        if (n >= 0) adapt_enable(j->s.adapters, n, 1);
+        if (scores_want(s, METRIC_OF_TOKENS) || scores_want(s, METRIC_OF_CHOICE)) measure_tokens(j, number, err);
+        if (scores_want(s, METRIC_OF_TEXT) && !err->code) measure_answers(j, number, err);
     }
     return err->code;
 }
 
-int eval_model(evaluating *e, const char *folder, int with_adapters, graft_error *err) {
-    job j = {.e = e, .first = e->scores->count};
-    recipe base = {0}; /* of an INI that was named: its base, [quantizer] included, without its adapters */
-    if (e->settings) base = *e->settings;
-    base.adapter_count = 0;
+/* One model: the base alone, then each of `folders` alone, which were all trained on the same base. */
+static int eval_group(evaluating *e, const char *folder, const char *const *folders, int32_t count, graft_error *err) {
+    static const char *const precisions[] = {"auto", "f32", "bf16"}; /* RECIPE_PRECISION_... */
+    job j = {.e = e};
+    recipe *base = NULL, own = {0}; /* of an INI that was named: its base, [quantizer] included, without its adapters */
+    if (e->settings) own = *e->settings;
+    own.adapter_count = 0;
+    const int by_ini = chosen_by_ini(e);
+    if (!by_ini && base_quantizer_choose(e->plugins, e->o->quantizer, folders, count, &base, err)) goto done;
     const session_request q = {.model = folder,
                                .device = e->o->device,
-                               .precision = e->o->precision,
+                               .precision = e->o->precision ? e->o->precision : precisions[own.model.precision],
                                .threads = e->o->threads,
-                               .recipe = e->o->ini ? &base : NULL,
-                               .folders = e->o->adapters,
-                               .folder_count = with_adapters ? e->o->adapter_count : 0,
+                               .recipe = by_ini ? &own : NULL,
+                               .base = base,
+                               .folders = folders,
+                               .folder_count = count,
                                .plugins = e->plugins};
-    if (session_open(&q, &j.s, err) == GRAFT_OK && open_data(&j, folder, err) == GRAFT_OK) {
-        scores_add(e->scores, folder);
-        for (int32_t n = 0; n < j.s.spec_count; n++)
-            scores_add(e->scores, j.s.starts[n]);
-        if (session_load(&j.s, 0, err) == GRAFT_OK) measure_all(&j, err);
-    }
+    if (session_open(&q, &j.s, err) == GRAFT_OK && open_data(&j, folder, err) == GRAFT_OK &&
+        session_load(&j.s, 0, err) == GRAFT_OK)
+        measure(&j, folder, err);
+done:
     tasks_free(&j.tasks);
     if (j.data) j.data->close(j.data);
     session_close(&j.s);
+    recipe_free(base);
+    return err->code;
+}
+
+/* Those that were trained on the same base together, in the order of the first of each. */
+int eval_model(evaluating *e, const char *folder, int adapters, graft_error *err) {
+    const cli_options *const o = e->o;
+    const char *group[CLI_MOST];
+    int done[CLI_MOST] = {0};
+    if (adapters == 0) return eval_group(e, folder, NULL, 0, err);
+    for (int a = 0; a < adapters && !err->code; a++) {
+        int32_t count = 0;
+        for (int b = a; b < adapters; b++)
+            if (!done[b] && (o->quantizer || chosen_by_ini(e) || base_quantizer_same(o->adapters[a], o->adapters[b]))) {
+                group[count++] = o->adapters[b];
+                done[b] = 1;
+            }
+        if (count) eval_group(e, folder, group, count, err);
+    }
     return err->code;
 }

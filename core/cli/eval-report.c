@@ -3,6 +3,7 @@
 #include "cli/eval.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- all records together ---- */
@@ -14,8 +15,9 @@ static void print_interval(char out[48], interval i, const char *format) {
     snprintf(out, 48, "[%s, %s]", low, high);
 }
 
-static void print_score(const char *name, const score *v) {
+static void print_score(const model_scores *m, const score *v) {
     char of_value[48], of_change[48];
+    char *const name = m->quantizer ? mem_format("%s (%s)", m->name, m->quantizer) : mem_copy_text(m->name);
     print_interval(of_value, v->of_value, "%.4g");
     printf("  %-38s %10.4f  %-22s", name, v->value, of_value);
     if (v->compared) {
@@ -23,6 +25,7 @@ static void print_score(const char *name, const score *v) {
         printf(" %+10.4f  %-22s %s", v->change, of_change, v->verdict);
     }
     putchar('\n');
+    free(name);
 }
 
 static void print_table(const scores *s) {
@@ -33,7 +36,7 @@ static void print_table(const scores *s) {
         printf(s->count > 1 ? " %10s  %s\n" : "\n", "change", "95 % interval");
         for (int64_t m = 0; m < s->count; m++) {
             const score v = scores_value(s, m, i);
-            print_score(s->models[m].name, &v);
+            print_score(&s->models[m], &v);
         }
     }
 }
@@ -49,7 +52,8 @@ static json_t *number_json(double value) {
 /* {"name": ..., "loss": ..., "intervals": {"loss": [low, high]}, "changes": {"loss": {"change", "interval", "verdict"}}} */
 static json_t *model_json(const scores *s, int64_t number) {
     const model_scores *m = &s->models[number];
-    json_t *row = json_pack("{s:s}", "name", m->name), *intervals = json_object(), *changes = json_object();
+    json_t *row = json_pack("{s:s, s:s?}", "name", m->name, "quantizer", m->quantizer), *intervals = json_object(),
+           *changes = json_object();
     for (int32_t i = 0; i < s->metric_count; i++) {
         const score v = scores_value(s, number, i);
         const char *name = s->metrics[i]->name;

@@ -22,8 +22,9 @@ typedef struct {
     file_writer *output; /* of --output; NULL: none */
 } evaluating;
 
-/* eval-model.c: the model alone and, with_adapters, with each adapter alone, to e->scores. */
-int eval_model(evaluating *e, const char *folder, int with_adapters, graft_error *err);
+/* eval-model.c: the model alone and with each of the first `adapters` adapters alone, to e->scores. Adapters whose training quantized
+ * the base are measured on that base, which has a row of its own. */
+int eval_model(evaluating *e, const char *folder, int adapters, graft_error *err);
 /* eval-report.c */
 void eval_print(const scores *s, int json);
 /* Writes one line of --output for each record of a model. */

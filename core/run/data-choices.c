@@ -140,6 +140,8 @@ int data_choices_open(const char *path, const char *model_folder, int64_t contex
         close_choices(&c->source);
         return err->code;
     }
+    c->source.longest_document = c->source.longest;
+    c->source.documents = 1;
     c->source.eval_count = c->sequences.count;
     *out = &c->source;
     *questions = &c->questions;

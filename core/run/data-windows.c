@@ -71,7 +71,8 @@ int data_windows_open(const char *path, const char *model_folder, int64_t contex
         return err->code;
     }
     const int64_t behind = w->tokens.count - context;
-    w->source.longest = least(context, w->tokens.count);
+    w->source.longest = w->source.longest_document = least(context, w->tokens.count);
+    w->source.documents = 1;
     w->source.eval_count = behind > 0 ? 1 + (behind + stride - 1) / stride : 1;
     *out = &w->source;
     return GRAFT_OK;

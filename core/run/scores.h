@@ -8,6 +8,7 @@ enum { SCORES_METRICS = 32 };
 
 typedef struct {
     char *name;
+    const char *quantizer; /* of its base; borrowed from the registry; NULL: none */
     int64_t targets, tokens,
         written; /* predicted tokens; computed ones; tokens of answers: 0 where they were not asked for */
     double *statistics[SCORES_METRICS]; /* of each metric: (records, its statistics) */

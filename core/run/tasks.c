@@ -177,7 +177,8 @@ static int keep_answers(task_list *t, watcher *watchers, const task_settings *s,
     return err->code;
 }
 
-int tasks_answer(task_list *t, workspace *w, const task_settings *settings, int64_t *tokens, graft_error *err) {
+int tasks_answer(task_list *t, workspace *w, int64_t batch, const task_settings *settings, int64_t *tokens,
+                 graft_error *err) {
     const size_t count = (size_t)t->count, room = (size_t)settings->max_new;
     generate_call *calls = mem_new(count, sizeof *calls);
     generate_result *results = mem_new(count, sizeof *results);
@@ -198,7 +199,7 @@ int tasks_answer(task_list *t, workspace *w, const task_settings *settings, int6
                                    .token = watch,
                                    .context = &watchers[i]};
     }
-    if (cache_create_many(w, settings->batch, t->longest + settings->max_new, &cache, err) == GRAFT_OK &&
+    if (cache_create_many(w, batch, settings->room, &cache, err) == GRAFT_OK &&
         generate_all(cache, calls, results, t->count, tell, &progress, err) == GRAFT_OK)
         keep_answers(t, watchers, settings, err);
     for (size_t i = 0; i < count; i++) {

@@ -31,13 +31,14 @@ int tasks_read(data_source *d, task_list *out, graft_error *err);
 void tasks_free(task_list *t);
 
 typedef struct {
-    int64_t max_new, batch;
+    int64_t max_new, room;    /* tokens of an answer; of prompt and answer */
     const char *const *stops; /* an answer ends in front of the first of these texts */
     int32_t stop_count;
 } task_settings;
 
 /* Lets the model, with the adapters that are enabled, answer every task: the best token each time (greedy), until it ends the text. The
- * workspace has settings->batch documents. Replaces the answers. *tokens: how many were written. */
-int tasks_answer(task_list *t, workspace *w, const task_settings *settings, int64_t *tokens, graft_error *err);
+ * workspace has `batch` documents, and as many answers are written at a time. Replaces the answers. *tokens: how many were written. */
+int tasks_answer(task_list *t, workspace *w, int64_t batch, const task_settings *settings, int64_t *tokens,
+                 graft_error *err);
 
 #endif
