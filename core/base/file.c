@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { BUFFER_BYTES = 1 << 20, LINKS_MAX = 40 };
@@ -239,13 +240,27 @@ int file_make_folders(const char *path, graft_error *err) {
     return rc;
 }
 
-int file_check_folder(const char *path, graft_error *err) {
+/* The path, or the nearest above it that is there; owned by the caller. */
+static char *nearest_above(const char *path) {
     char *at = mem_copy_text(*path ? path : ".");
-    while (access(at, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) { /* up to what is there */
+    while (access(at, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
         char *const above = path_folder(at);
         free(at);
         at = above;
     }
+    return at;
+}
+
+int64_t file_room(const char *path) {
+    struct statvfs s;
+    char *const at = nearest_above(path);
+    const int known = statvfs(at, &s) == 0 && s.f_blocks > 0;
+    free(at);
+    return known ? (int64_t)s.f_bavail * (int64_t)s.f_frsize : -1;
+}
+
+int file_check_folder(const char *path, graft_error *err) {
+    char *const at = nearest_above(path);
     const int whole = strcmp(at, path) == 0;
     if (file_exists(at) && !file_is_folder(at))
         fail(err, GRAFT_USAGE, "%s is a file%s%s; name another folder", at, whole ? "" : ", so there is no folder ",

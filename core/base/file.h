@@ -25,6 +25,8 @@ int file_is_folder(const char *path);
 int file_make_folders(const char *path, graft_error *err); /* mkdir -p */
 /* GRAFT_USAGE unless `path` is a folder that one may write into, or can be made; changes nothing. */
 int file_check_folder(const char *path, graft_error *err);
+/* Bytes free where `path` lies or would be made; -1: the system does not say. */
+int64_t file_room(const char *path);
 int file_remove_tree(const char *path, graft_error *err); /* rm -r; a missing path is no error */
 char *path_join(const char *folder, const char *name);    /* owned by the caller; an absolute name stands alone */
 char *path_folder(const char *path);                      /* "a/b" -> "a", "b" -> "."; owned by the caller */

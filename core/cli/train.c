@@ -40,7 +40,10 @@ static void print_numbers(const training *run, const training_result *out) {
 
 static void print_result(const recipe *r, const training *run, const training_result *out, int quiet) {
     if (!quiet) print_numbers(run, out);
-    printf("%s %s\n", out->interrupted ? "stopped; go on with --resume:" : "written to ", r->output.path);
+    if (out->interrupted)
+        printf("stopped behind step %lld, goes on with --resume: %s\n", (long long)out->done, r->output.path);
+    else
+        printf("written to  %s\n", r->output.path);
 }
 
 static int run_train(int count, char **words) {

@@ -66,11 +66,11 @@ int output_check(const recipe *r, int resume, int overwrite, char **checkpoint, 
         return fail(err, GRAFT_USAGE, "[output] path is the folder of the model itself, %s; name another folder",
                     folder);
     if (!file_exists(folder) || is_free(folder)) return GRAFT_OK;
+    if (!holds_run(folder))
+        return fail(err, GRAFT_USAGE, "%s is not empty and holds no run of graft; name another folder", folder);
     if (!resume && !overwrite)
         return fail(err, GRAFT_USAGE, "%s is not empty; --resume goes on with the run in it, --overwrite replaces it",
                     folder);
-    if (!holds_run(folder))
-        return fail(err, GRAFT_USAGE, "%s is not empty and holds no run of graft; name another folder", folder);
     if (resume) *checkpoint = checkpoint_newest(folder, &step);
     return GRAFT_OK;
 }

@@ -1,5 +1,6 @@
 /* plan — counting. */
 #include "run/plan.h"
+#include "base/file.h"
 #include "run/progress.h"
 #include "run/slices.h"
 #include <math.h>
@@ -135,6 +136,7 @@ static void count_bytes(session *s, const data_source *d, const optimizer *o, in
     b->host += ranking(s);
     count_calibration(s, calibration, p);
     p->trainable = a.trainable;
+    p->disk = p->steps ? b->parameters + b->optimizer + 2 * a.parameters : 0;
     p->total =
         b->program + b->weights + b->parameters + b->gradients + b->optimizer + b->activations + b->scratch + b->host;
 }
@@ -233,4 +235,16 @@ int plan_check(const plan *p, graft_error *err) {
              : "what helps: checkpoint_activations = yes, a smaller slice_tokens or max_length, a [quantizer]");
     free(table);
     return err->code;
+}
+
+int plan_check_disk(const plan *p, const char *folder, graft_error *err) {
+    const int64_t room = file_room(folder);
+    char needed[32], left[32];
+    if (room < 0 || p->disk <= room) return GRAFT_OK;
+    progress_bytes(p->disk, needed);
+    progress_bytes(room, left);
+    return fail(err, GRAFT_FAILED,
+                "%s: the run writes %s at least, and %s are free there; make room, or name another "
+                "[output] path",
+                folder, needed, left);
 }

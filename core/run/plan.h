@@ -26,6 +26,7 @@ typedef struct {
     plan_bytes bytes;
     int64_t total, available;   /* available: what the process may reach, its own memory included; 0: unknown */
     int64_t trainable, weights; /* numbers, not bytes                                                       */
+    int64_t disk;               /* bytes of a checkpoint and of the adapter at the end, at least            */
     int64_t slice_rows, steps, steps_per_epoch, warmup;
     slice_limits limits;
     int32_t checkpoint; /* 1: blocks are computed again in backward                                         */
@@ -37,6 +38,9 @@ typedef struct {
 int plan_make(const recipe *r, session *s, const data_source *d, const optimizer *o, int64_t calibration, plan *out,
               graft_error *err);
 int plan_check(const plan *p, graft_error *err); /* GRAFT_FAILED with the table and what helps when it does not fit */
+
+/* GRAFT_FAILED when what the run surely writes into `folder` (a checkpoint, and its adapter) has no room on the disk. */
+int plan_check_disk(const plan *p, const char *folder, graft_error *err);
 
 /* How the data are cut for passes of `rows` rows with the adapters that are on, and the memory of those passes (without
  * backward). GRAFT_USAGE: a document is longer than the model's positions. */

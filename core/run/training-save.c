@@ -37,7 +37,9 @@ int training_save(training *t, graft_error *err) {
         t->saved_at = t->state.step;
     if (err->code && folder) checkpoint_abandon(folder);
     free(folder);
-    return err->code ? fail_within(err, "checkpoint of step %lld", (long long)t->state.step) : GRAFT_OK;
+    if (!err->code) return GRAFT_OK;
+    return fail_within(err, "checkpoint of step %lld (--resume will go on from step %lld)", (long long)t->state.step,
+                       (long long)t->saved_at);
 }
 
 /* The length of a run may change where it changes nothing that was done. */

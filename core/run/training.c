@@ -144,6 +144,10 @@ static int is_due(int64_t step, int64_t every) {
     return every > 0 && step % every == 0;
 }
 
+static int is_last_wanted(const training *t) {
+    return t->options.stop_after && t->state.step >= t->options.stop_after;
+}
+
 /* Validation, the line of metrics, and the checkpoint of a step that is done. */
 static int finish_step(training *t, metrics_line *line, graft_error *err) {
     const recipe_train *const r = &t->recipe->train;
@@ -160,8 +164,7 @@ static int finish_step(training *t, metrics_line *line, graft_error *err) {
         }
     }
     if (metrics_add(t->metrics, line, err)) return err->code;
-    const int stop = stop_requested() || (t->options.stop_after && t->state.step >= t->options.stop_after);
-    return save || stop ? training_save(t, err) : GRAFT_OK;
+    return save || stop_requested() || is_last_wanted(t) ? training_save(t, err) : GRAFT_OK;
 }
 
 static double seconds_now(void) {
@@ -175,6 +178,7 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
     t->progress = progress_begin(t->state.step, t->plan.steps, t->recipe->train.log_every, t->options.quiet);
     if (t->state.step == 0 && t->data->eval_count > 0) validate(t, &t->state.eval_before, err);
     if (t->plan.steps == 0) t->state.eval_last = t->state.eval_before;
+    out->interrupted = t->state.step > 0 && t->state.step < t->plan.steps && is_last_wanted(t);
     while (!err->code && t->state.step < t->plan.steps && !out->interrupted) {
         metrics_line line;
         int64_t tokens;
@@ -184,8 +188,8 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
         progress_step(t->progress, line.step, line.loss, line.lr, line.grad_norm, tokens);
         if (t->options.stepped) t->options.stepped(t->options.context, line.step, tokens);
         if (finish_step(t, &line, err)) break;
-        out->interrupted = t->state.step < t->plan.steps && t->saved_at == t->state.step &&
-                           (stop_requested() || (t->options.stop_after && t->state.step >= t->options.stop_after));
+        out->interrupted =
+            t->state.step < t->plan.steps && t->saved_at == t->state.step && (stop_requested() || is_last_wanted(t));
     }
     if (out->interrupted) out->signal = stop_requested();
     progress_end(t->progress);
@@ -220,7 +224,9 @@ int training_run(training *t, training_result *out, graft_error *err) {
     const char *const folder = t->recipe->output.path;
     *out = (training_result){0};
     stop_watch();
-    if (plan_check(&t->plan, err) == GRAFT_OK && load(t, err) == GRAFT_OK) run_steps(t, out, err);
+    if (plan_check(&t->plan, err) == GRAFT_OK && plan_check_disk(&t->plan, folder, err) == GRAFT_OK &&
+        load(t, err) == GRAFT_OK)
+        run_steps(t, out, err);
     fill_result(t, out);
     if (!err->code && !out->interrupted && output_write(&t->session, folder, t->base_model, err) == GRAFT_OK &&
         output_verify(&t->session, t->plugins, folder, err) == GRAFT_OK)

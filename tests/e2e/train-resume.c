@@ -82,6 +82,17 @@ Test(resume, a_finished_run_stays_as_it_is) {
     kit_remove(folder);
 }
 
+Test(resume, a_run_that_is_to_stop_where_it_stands_does_no_step) {
+    char *const folder = kit_make(6), *text;
+    kit_ini(folder, "run", LORA ADAMW);
+    cr_assert_eq(kit_train(folder, "run", "--quiet --stop-after 4", NULL), 0);
+    cr_expect_eq(kit_train(folder, "run", "--quiet --resume --stop-after 3", &text), 0, "%s", text);
+    cr_expect(strstr(text, "stopped behind step 4, goes on with --resume"), "%s", text);
+    cr_expect(!kit_has(folder, "run/checkpoints/step-000005") && !kit_has(folder, "run/result.json"));
+    free(text);
+    kit_remove(folder);
+}
+
 Test(resume, ctrl_c_ends_behind_the_step_with_a_checkpoint_and_exit_code_130) {
     char *const folder = kit_make(60), *text;
     kit_ini(folder, "whole", LORA ADAMW);

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "run/checkpoint.h"
+#include "run/plan.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,4 +130,14 @@ Test(checkpoint, a_file_that_changed_or_went_is_named) {
     free(folder);
     free(file);
     free(more);
+}
+
+Test(checkpoint, a_disk_without_room_for_one_is_refused_with_both_numbers) {
+    char *const inner = path_join(root, "not/there/yet");
+    const plan small = {.disk = 1}, large = {.disk = INT64_MAX / 2};
+    cr_expect_eq(plan_check_disk(&small, inner, &err), GRAFT_OK, "%s", err.text);
+    cr_expect_eq(plan_check_disk(&large, inner, &err), GRAFT_FAILED);
+    cr_expect(strstr(err.text, inner) && strstr(err.text, "TB at least") && strstr(err.text, "free there"), "%s",
+              err.text);
+    free(inner);
 }
