@@ -272,6 +272,13 @@ static int32_t replaced_by(const technique *t, int32_t temp) {
     return -1;
 }
 
+int32_t adapt_converts(const adapt *a, int32_t spec) {
+    const technique *t = &a->techniques[spec];
+    for (int32_t s = 0; s < slot_count(t); s++)
+        if (slot_of(t, s)->role == GRAFT_TEMP && replaced_by(t, s) >= 0) return 1;
+    return 0;
+}
+
 void adapt_take_saved(adapt_calling *c) {
     const technique *t = &c->a->techniques[c->i->spec];
     kernels *k = c->a->device;

@@ -136,6 +136,8 @@ int adapt_regularize(adapt *a, int64_t step, int64_t steps, double *loss, graft_
 int adapt_after_step(adapt *a, int64_t step, int64_t steps, graft_error *err); /* and masks of trained weights */
 /* 1: a section (-1: any) writes base weights while they are loaded. */
 int32_t adapt_replaces(const adapt *a, int32_t spec);
+/* 1: its save hook writes other tensors than its parameters, which belong to the base as it was (PiSSA). */
+int32_t adapt_converts(const adapt *a, int32_t spec);
 
 /* ---- masks: entries of base weights that are held at zero ---- */
 typedef struct {

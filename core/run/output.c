@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "run/adapter-folder.h"
+#include "run/base-digest.h"
 #include "run/base-quantizer.h"
 #include "run/checkpoint.h"
 #include "run/sparsity.h"
@@ -88,7 +89,9 @@ static int remove_run(const recipe *r, graft_error *err) {
                                         "checkpoints",
                                         "metrics.jsonl",
                                         "sparsity.json",
-                                        "quantizer.ini"};
+                                        "quantizer.ini",
+                                        "base.json",
+                                        "base"};
     const char *const folder = r->output.path;
     for (size_t i = 0; i < sizeof names / sizeof *names && !err->code; i++) {
         char *const path = path_join(folder, names[i]);
@@ -132,9 +135,12 @@ int output_write_adapters(const session *s, const char *folder, const char *base
     for (int32_t n = 0; n < s->spec_count && !err->code; n++) {
         if (!output_is_adapter(s, n)) continue;
         char *const own = folder_of(s, n, folder);
+        const int replaces = adapt_replaces(s->adapters, n);
         if (file_make_folders(own, err) == GRAFT_OK && adapt_save(s->adapters, n, own, err) == GRAFT_OK)
             adapter_folder_write(&s->specs[n], s->adapters, n, s->model, own, base_model, err);
-        if (!err->code && s->quantized_by) base_quantizer_write(s->quantized_by, own, err);
+        if (!err->code && s->quantized_by && !replaces) base_quantizer_write(s->quantized_by, own, err);
+        if (!err->code && (replaces || adapt_needs_quantizer(s->adapters, n)))
+            base_digest_write(own, "weights", base_model, err);
         free(own);
     }
     return err->code;
@@ -144,6 +150,28 @@ static int has_model(const session *s) {
     for (int32_t n = 0; n < s->spec_count; n++)
         if (!output_is_adapter(s, n)) return 1;
     return 0;
+}
+
+/* 1: a section leaves another base behind than the run was given, and its adapter does not make up for it. */
+static int changes_base(const session *s) {
+    for (int32_t n = 0; n < s->spec_count; n++)
+        if (adapt_replaces(s->adapters, n) && !adapt_converts(s->adapters, n)) return !has_model(s);
+    return 0;
+}
+
+int output_write_base(const session *s, const char *folder, char **base_model, graft_error *err) {
+    const model_saving how = {.type = DTYPE_COUNT, .shard_bytes = shard_bytes, .packed = 1};
+    if (!changes_base(s)) return GRAFT_OK;
+    char *const inner = path_join(folder, "base"), *const base = path_absolute(inner);
+    if ((has(base, "config.json") || model_save_as(s->model, base, &how, err) == GRAFT_OK) &&
+        base_digest_write(base, "corrected_from", model_folder(s->model), err) == GRAFT_OK) {
+        free(*base_model);
+        *base_model = mem_copy_text(base);
+    }
+    if (err->code) fail_within(err, "the base that these settings change belongs to the adapter, in %s", base);
+    free(inner);
+    free(base);
+    return err->code;
 }
 
 /* The card of a model folder; an adapter's is written with it. */

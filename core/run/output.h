@@ -13,6 +13,10 @@ int output_check(const recipe *r, int resume, int overwrite, char **checkpoint, 
 /* Makes the folder, removes the former run (overwrite), sweeps up leftovers, writes run.ini. */
 int output_begin(const recipe *r, int overwrite, graft_error *err);
 
+/* Where a technique changed the base for good (LoftQ in several rounds), the base as it lies on the device, once, into
+ * FOLDER/base: packed as it is. Then *base_model, owned by the caller, becomes that folder. An error when no file holds it. */
+int output_write_base(const session *s, const char *folder, char **base_model, graft_error *err);
+
 /* Writes the adapters as they are now into `folder` (the output or a checkpoint); a section that trains base weights writes
  * nothing here. */
 int output_write_adapters(const session *s, const char *folder, const char *base_model, graft_error *err);

@@ -1,6 +1,7 @@
 /* quantize-model — the numbers in the files against those the device reads, one tensor at a time. */
 #include "run/quantize-model.h"
 #include "base/file.h"
+#include "run/base-digest.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -69,5 +70,8 @@ int quantize_write(session *s, const char *folder, graft_error *err) {
     const model_saving how = {.type = DTYPE_COUNT, .shard_bytes = shard_bytes, .packed = 1};
     if (path_same(folder, model_folder(s->model)))
         return fail(err, GRAFT_USAGE, "%s is the folder of the model itself; name another folder", folder);
-    return model_save_as(s->model, folder, &how, err);
+    return model_save_as(s->model, folder, &how, err) ||
+                   base_digest_write(folder, "quantized_from", model_folder(s->model), err)
+               ? err->code
+               : GRAFT_OK;
 }

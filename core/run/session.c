@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "formats/targets.h"
 #include "run/adapter-folder.h"
+#include "run/base-digest.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -214,11 +215,19 @@ int session_open(const session_request *q, session *out, graft_error *err) {
     int32_t points;
     const adapt_point *at = model_points(out->model, &points);
     if (adapt_bind(out->specs, out->spec_count, at, points, 0, &out->adapters, err)) return err->code;
-    for (int32_t n = 0; n < out->spec_count; n++)
-        if (adapt_needs_quantizer(out->adapters, n) && !out->quantizer && !model_is_packed(out->model))
+    for (int32_t n = 0; n < out->spec_count; n++) {
+        const char *const name = adapt_component(out->adapters, n)->name;
+        const int needs = adapt_needs_quantizer(out->adapters, n), packed = model_is_packed(out->model);
+        if (needs && !out->quantizer && !packed)
             return fail(err, GRAFT_USAGE,
-                        "%s belongs to a quantized base: add a [quantizer] section, or name its packed folder",
-                        adapt_component(out->adapters, n)->name);
+                        "%s belongs to a quantized base: add a [quantizer] section, or name its packed folder", name);
+        if (needs && packed && !out->starts[n])
+            return fail(err, GRAFT_USAGE,
+                        "%s begins with what quantizing takes from the weights, but %s is quantized already: name the "
+                        "model that it was made from, with a [quantizer]",
+                        name, folder);
+        if (out->starts[n] && base_digest_check(out->starts[n], folder, err)) return err->code;
+    }
     return check_masks(out, err);
 }
 

@@ -75,18 +75,15 @@ int settings_fingerprint(const char *path, char hex[65], graft_error *err) {
     return GRAFT_OK;
 }
 
-/* The weights of the base, all shards. */
-static int put_weights(json_t *out, const char *folder, graft_error *err) {
+int settings_weights(const char *folder, char hex[65], graft_error *err) {
     safetensors *files = NULL;
     sha256 sum;
-    char hex[65];
     if (weights_open(folder, &files, err)) return err->code;
     sha256_begin(&sum);
     for (int i = 0; i < safetensors_shards(files) && !err->code; i++)
         if (settings_fingerprint(safetensors_path(files, i), hex, err) == GRAFT_OK) sha256_add(&sum, hex, 64);
     sha256_end(&sum, hex);
     safetensors_close(files);
-    json_object_set_new(out, "model.weights", json_string(hex));
     return err->code;
 }
 
@@ -105,7 +102,8 @@ int settings_make(const recipe *r, const session *s, data_source *d, int64_t sli
     }
     json_object_set_new(*out, "model.activations", json_string(dtype_name(s->activation)));
     json_object_set_new(*out, "train.slice_tokens", json_sprintf("%lld", (long long)slice_rows));
-    put_weights(*out, model_folder(s->model), err);
+    if (settings_weights(model_folder(s->model), hex, err) == GRAFT_OK)
+        json_object_set_new(*out, "model.weights", json_string(hex));
     if (!err->code && r->quantizer.state && *r->quantizer.state) {
         settings_fingerprint(r->quantizer.state, hex, err);
         json_object_set_new(*out, "quantizer.state", json_string(hex));

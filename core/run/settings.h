@@ -15,6 +15,9 @@ int settings_make(const recipe *r, const session *s, data_source *d, int64_t sli
 /* GRAFT_USAGE with every key whose value differs, the old one and the new one. `what` names the checkpoint. */
 int settings_compare(const json_t *was, const json_t *is, const char *what, graft_error *err);
 
+/* A digest of the weights of a model folder, all shards. */
+int settings_weights(const char *folder, char hex[65], graft_error *err);
+
 /* A digest of a file's size and of 256 blocks of it, evenly spread: tells weight files apart without reading them whole. */
 int settings_fingerprint(const char *path, char hex[65], graft_error *err);
 

@@ -124,7 +124,9 @@ static int load(training *t, graft_error *err) {
     calibration_free(&t->calibration);
     if (t->checkpoint && training_resume(t, err)) return err->code;
     if (t->options.resume && !t->checkpoint) log_info("there is no checkpoint yet: the run begins at its first step");
-    if (output_begin(t->recipe, t->options.overwrite && !t->checkpoint, err)) return err->code;
+    if (output_begin(t->recipe, t->options.overwrite && !t->checkpoint, err) ||
+        output_write_base(&t->session, t->recipe->output.path, &t->base_model, err))
+        return err->code;
     return metrics_open(t->recipe->output.path, t->state.step, &t->metrics, err);
 }
 

@@ -65,6 +65,12 @@ static void init(graft_call *c) {
     if (o->iterations > 1) graft_run(c, "W = R"); /* quantizes to the last Q */
 }
 
+/* What the folder holds is a LoRA of the quantized base; a reader that began anew would be wrong. */
+static void save(graft_call *c) {
+    c->services->field(c, "init_lora_weights", "true");
+    c->services->field(c, "loftq_config", "{}");
+}
+
 static const graft_adapter adapter = {
     .size = sizeof(graft_adapter),
     .sites = GRAFT_LINEAR,
@@ -74,6 +80,7 @@ static const graft_adapter adapter = {
     .init = init,
     .forward = lowrank_forward,
     .backward = lowrank_backward,
+    .save = save,
 };
 
 static const graft_component loftq_component = {

@@ -128,6 +128,86 @@ Test(rewrite, pissa_resumes_on_a_quantized_base) {
                  "adapter_model.safetensors");
 }
 
+/* ---- LoftQ ---- */
+
+#define LOFTQ   "[adapter]\nplugin = loftq\nrank = 4\nalpha = 4\ntargets = all-linear\n"
+#define MEASURE "[optimizer]\nplugin = sgd\nlr = 0\n[train]\nsteps = 1\n"
+
+/* A run that begins from the adapter of `from` on the model MODEL and learns nothing: its exit code, messages in *text. */
+static int measure(const char *folder, const char *name, const char *model, const char *from, const char *more,
+                   char **text) {
+    char *const sections = mem_format("[adapter]\nplugin = lora\nstart = %s/%s\n" MEASURE "%s", folder, from, more);
+    char *const options = mem_format("--quiet --set model.path=%s/%s", folder, model);
+    kit_ini(folder, name, sections);
+    const int status = kit_train(folder, name, options, text);
+    free(sections);
+    free(options);
+    return status;
+}
+
+Test(rewrite, loftq_of_one_round_stands_alone_on_the_quantized_base) {
+    char *const folder = kit_make(8), *text;
+    train(folder, "one", LOFTQ "[quantizer]\nplugin = quant-affine\nbits = 2\n" TRAIN);
+    json_t *const config = read_json(folder, "one/adapter_config.json");
+    cr_expect(json_is_true(json_object_get(config, "init_lora_weights")), "PEFT would begin anew");
+    json_decref(config);
+    cr_expect(!kit_has(folder, "one/base"));
+    cr_assert_eq(measure(folder, "again", "model", "one", "[quantizer]\nplugin = quant-affine\nbits = 2\n", &text), 0,
+                 "%s", text);
+    cr_expect_float_eq(result(folder, "again", "eval_before"), result(folder, "one", "eval_after"), 1e-6);
+    free(text);
+    kit_remove(folder);
+}
+
+static void check_loftq_base(const char *quantizer) {
+    char *const folder = kit_make(8), *text;
+    char *const sections = mem_format(LOFTQ "iterations = 3\n[quantizer]\nplugin = %s\n" TRAIN, quantizer);
+    train(folder, "three", sections);
+    json_t *const config = read_json(folder, "three/adapter_config.json");
+    char *const base = mem_format("%s/three/base", folder);
+    cr_expect_str_eq(json_string_value(json_object_get(config, "base_model_name_or_path")), base);
+    cr_expect(kit_has(folder, "three/base/config.json"));
+    json_decref(config);
+    cr_assert_eq(measure(folder, "again", "three/base", "three", "", &text), 0, "%s", text);
+    cr_expect_float_eq(result(folder, "again", "eval_before"), result(folder, "three", "eval_after"), 1e-6);
+    free(text);
+    cr_expect_neq(measure(folder, "wrong", "model", "three", "[quantizer]\nplugin = quant-nf4\n", &text), 0);
+    cr_expect(strstr(text, "belongs to another base"), "%s", text);
+    free(text);
+    free(base);
+    free(sections);
+    kit_remove(folder);
+}
+
+Test(rewrite, loftq_of_several_rounds_writes_the_base_it_belongs_to) {
+    check_loftq_base("quant-nf4\ndouble_quant = yes");
+    check_loftq_base("quant-affine\nbits = 4");
+}
+
+Test(rewrite, loftq_of_several_rounds_resumes) {
+    check_resume(LOFTQ "iterations = 2\n[quantizer]\nplugin = quant-nf4\n" TRAIN, "adapter_model.safetensors");
+}
+
+Test(rewrite, a_base_that_no_file_holds_is_refused_before_training) {
+    char *const folder = kit_make(8), *text;
+    kit_ini(folder, "two", LOFTQ "iterations = 2\n[quantizer]\nplugin = quant-affine\nrefine = 2\n" TRAIN);
+    cr_expect_neq(kit_train(folder, "two", "--quiet", &text), 0);
+    cr_expect(strstr(text, "zero points that are no whole numbers") && strstr(text, "two/base"), "%s", text);
+    cr_expect(!kit_has(folder, "two/metrics.jsonl"));
+    free(text);
+    kit_remove(folder);
+}
+
+Test(rewrite, a_converted_pissa_is_refused_on_another_base) {
+    char *const folder = kit_make(8), *text;
+    train(folder, "pissa", "[adapter]\nplugin = pissa\nrank = 4\ntargets = all-linear\n" TRAIN);
+    train(folder, "other", "[adapter]\nplugin = full\n" TRAIN);
+    cr_expect_neq(measure(folder, "wrong", "other", "pissa", "", &text), 0);
+    cr_expect(strstr(text, "belongs to another base"), "%s", text);
+    free(text);
+    kit_remove(folder);
+}
+
 /* ---- pruning ---- */
 
 #define PRUNE "[adapter.prune]\nplugin = prune\ntargets = all-linear\n"
