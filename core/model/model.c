@@ -298,8 +298,9 @@ static void warn_extra(const model *m) {
     for (int32_t t = 0; t < m->tensor_count; t++)
         strmap_put(&used, m->sources[t]->name, strlen(m->sources[t]->name), t);
     const tensor_info *head = find_tensor(m->files, m->tensors[m->outside.weight[ROLE_HEAD]].name);
-    if (head) strmap_put(&used, head->name, strlen(head->name), 0); /* the second copy of a tied table */
     int64_t count = 0, seen;
+    if (head && !strmap_get(&used, head->name, strlen(head->name), &seen)) /* the second copy of a tied table */
+        strmap_put(&used, head->name, strlen(head->name), 0);
     const char *first = NULL;
     for (int64_t i = 0; i < safetensors_count(m->files); i++) {
         const char *name = safetensors_at(m->files, i)->name;

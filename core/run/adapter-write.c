@@ -145,20 +145,46 @@ static void add_saved(const adapt *a, int32_t which, peft_config *c, peft_table 
     c->kept = kept;
 }
 
+/* How many of the sites of this kind one name selects. */
+static int32_t sites_of(const adapt *a, int32_t which, const adapt_point *points, const char *const *name,
+                        int32_t kind) {
+    const targets_list one = {.names = name, .count = 1};
+    int32_t count = 0;
+    for (int32_t n = 0; adapt_site(a, which, n) >= 0; n++) {
+        const adapt_point *const at = &points[adapt_site(a, which, n)];
+        count += adapt_site_kind(a, which, n) == kind && targets_select(&one, at->name, at->layer, at->all_linear);
+    }
+    return count;
+}
+
+/* GPT-2's c_proj is read by IA3 in the MLP and written in attention: names of either kind alone. */
+static void part_kinds(const adapt *a, int32_t which, const adapt_point *points, int32_t count, peft_config *c) {
+    static const int32_t kinds[] = {GRAFT_INPUT, GRAFT_LINEAR};
+    const char **const both = arena_new(&c->memory, 2 * (size_t)count + 1, sizeof *both);
+    int32_t *const list = arena_new(&c->memory, (size_t)count + 1, sizeof *list), names = 0;
+    for (int32_t k = 0; k < 2; k++) {
+        int32_t sites = 0;
+        for (int32_t n = 0; adapt_site(a, which, n) >= 0; n++)
+            if (adapt_site_kind(a, which, n) == kinds[k]) list[sites++] = adapt_site(a, which, n);
+        shorten(list, sites, points, count, c);
+        for (int32_t t = 0; t < c->targets.count; t++)
+            both[names++] = c->targets.names[t];
+    }
+    c->targets = (targets_list){.names = both, .count = names};
+}
+
 /* PEFT wants IA3's feedforward_modules to be some of target_modules, word by word: those that are scaled where they read. */
-static void add_feedforward(const adapt *a, int32_t which, const adapt_point *points, peft_config *c,
+static void add_feedforward(const adapt *a, int32_t which, const adapt_point *points, int32_t count, peft_config *c,
                             peft_table *table) {
     json_t *const names = json_array();
-    for (int32_t t = 0; t < c->targets.count; t++) {
-        const targets_list one = {.names = &c->targets.names[t], .count = 1};
-        int32_t reads = 0;
-        for (int32_t n = 0; adapt_site(a, which, n) >= 0 && !reads; n++) {
-            const adapt_point *const at = &points[adapt_site(a, which, n)];
-            reads = adapt_site_kind(a, which, n) == GRAFT_INPUT &&
-                    targets_select(&one, at->name, at->layer, at->all_linear);
-        }
-        if (reads) json_array_append_new(names, json_string(one.names[0]));
-    }
+    int mixed = 0;
+    for (int32_t t = 0; t < c->targets.count && !mixed; t++)
+        mixed = sites_of(a, which, points, &c->targets.names[t], GRAFT_INPUT) &&
+                sites_of(a, which, points, &c->targets.names[t], GRAFT_LINEAR);
+    if (mixed) part_kinds(a, which, points, count, c);
+    for (int32_t t = 0; t < c->targets.count; t++)
+        if (sites_of(a, which, points, &c->targets.names[t], GRAFT_INPUT))
+            json_array_append_new(names, json_string(c->targets.names[t]));
     char *const text = json_dumps(names, 0);
     graft_field *const all = arena_new(&c->memory, (size_t)table->field_count + 1, sizeof *all);
     memcpy(all, table->fields, (size_t)table->field_count * sizeof *all);
@@ -195,7 +221,7 @@ int adapter_folder_write(const adapt_spec *spec, const adapt *a, int32_t which, 
     if (spec->rank_pattern_count || spec->alpha_pattern_count) adapt_saved_patterns(a, which, &c.ranks, &c.alphas);
     peft_table table = adapter_table(spec->component, &c.memory);
     add_saved(a, which, &c, &table);
-    if (is_type(spec->component, "IA3") && c.targets.count) add_feedforward(a, which, points, &c, &table);
+    if (is_type(spec->component, "IA3") && c.targets.count) add_feedforward(a, which, points, point_count, &c, &table);
     if (peft_config_write(folder, &c, &table, spec->config, err) == GRAFT_OK) write_card(spec, folder, base_model, err);
     json_decref(c.facts);
     peft_config_free(&c);

@@ -158,3 +158,37 @@ CASE(prefix_of_gemma3, "prefix-gemma3")
 CASE(prompt, "prompt-nv6")
 CASE(bottleneck_behind_the_mlp, "bottleneck-seq-bn")
 CASE(bottleneck_behind_both, "bottleneck-double-seq-bn")
+
+/* GPT-2's c_proj of the MLP is scaled where it reads, that of attention where it writes: PEFT goes by the names alone. */
+Test(adapter_folders, ia3_names_what_it_reads_apart_from_what_it_writes) {
+    static const char *const all[] = {"all-linear"}, *const model_path = SHARED_DIR "/golden/models/gpt2";
+    static const char *const feedforward = "down_proj, mlp.c_proj"; /* the options struct is this text alone */
+    char out[] = "/tmp/graft-folder-XXXXXX";
+    registry *const plugins = registry_create();
+    model *m = NULL;
+    adapt *a = NULL;
+    adapt_spec spec = {.name = "", .config = &feedforward, .targets = all, .target_count = 1};
+    int32_t points;
+    if (!file_is_folder(model_path)) {
+        fprintf(stderr, "skipped: %s is not there\n", model_path);
+        cr_skip_test();
+    }
+    cr_assert(mkdtemp(out));
+    MUST(registry_find(plugins, PLUGIN_ADAPTER, "ia3", NULL, &spec.component, &err));
+    MUST(model_open(model_path, &m, &err));
+    const adapt_point *const at = model_points(m, &points);
+    MUST(adapt_bind(&spec, 1, at, points, 0, &a, &err));
+    MUST(adapter_folder_write(&spec, a, 0, m, out, "gpt2", &err));
+    json_t *const config = read_json(out, "adapter_config.json");
+    json_t *const read = json_pack("[s]", "mlp.c_proj");
+    json_t *const names = json_pack("[s, s, s, s]", "attn.c_proj", "c_attn", "c_fc", "mlp.c_proj");
+    cr_expect(json_equal(json_object_get(config, "feedforward_modules"), read));
+    cr_expect(json_equal(json_object_get(config, "target_modules"), names));
+    json_decref(config);
+    json_decref(read);
+    json_decref(names);
+    MUST(file_remove_tree(out, &err));
+    adapt_free(a);
+    model_close(m);
+    registry_free(plugins);
+}
