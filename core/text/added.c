@@ -96,7 +96,7 @@ static int load(added *a, json_t *list, const vocab *words, const normalizer *n,
         a->by_id[a->items[i].id] = (int32_t)i + 1;
         single |= a->items[i].single_word;
     }
-    for (int64_t id = 0; !rc && id < a->ids; id++) /* of equal strings the one of the lowest id is found */
+    for (int64_t id = a->ids - 1; !rc && id >= 0; id--) /* of equal strings the one of the lowest id is found */
         if (a->by_id[id]) rc = add_string(a, a->by_id[id] - 1, n, w, err);
     static const char word[] = "[" PRETOKENIZER_WORDS "]";
     return rc || !single ? rc : pattern_regex(word, sizeof word - 1, &a->word, err);
@@ -148,13 +148,11 @@ const tokenizer_added *added_of_id(const added *a, int32_t id) {
     return id >= 0 && id < a->ids && a->by_id[id] ? &a->items[a->by_id[id] - 1] : NULL;
 }
 
-const char *added_shown(const added *a, int32_t id, int64_t *length, int *dropped) {
+const char *added_shown(const added *a, int32_t id, int64_t *length) {
     const tokenizer_added *const item = added_of_id(a, id);
     if (!item) return NULL;
     const shown *const s = &a->shown[item - a->items];
-    const tokenizer_added *const same = added_find(a, s->text, s->length);
     *length = s->length;
-    *dropped = same && same->special;
     return s->text;
 }
 

@@ -20,8 +20,8 @@ const tokenizer_added *added_find(const added *a, const char *content, int64_t l
 const tokenizer_added *added_of_id(const added *a, int32_t id);                         /* NULL: none */
 
 /* What decoding shows of an id, NULL when it is no added token: the content, or its normalized form for a token that is
- * looked for in normalized text. *dropped: whether that string is the content of a special token. */
-const char *added_shown(const added *a, int32_t id, int64_t *length, int *dropped);
+ * looked for in normalized text. */
+const char *added_shown(const added *a, int32_t id, int64_t *length);
 int64_t added_ids(const added *a); /* one more than the largest id, 0 without any */
 
 /* A part of a text: an added token with the white space it swallowed, or (token NULL) what lies between. */

@@ -170,10 +170,11 @@ tokenizer_stream *tokenizer_stream_new(const tokenizer *t, int skip_special) {
 
 int tokenizer_stream_push(tokenizer_stream *s, int32_t id, strbuf *out, graft_error *err) {
     int64_t length;
-    int dropped = 0;
-    const char *token = added_shown(s->tokenizer->added, id, &length, &dropped);
+    const char *token = added_shown(s->tokenizer->added, id, &length);
     if (!token) token = vocab_text(token_model_vocab(s->tokenizer->model), id, &length);
-    if (!token || (s->skip_special && dropped)) return 0;
+    if (!token) return 0;
+    const tokenizer_added *const same = s->skip_special ? added_find(s->tokenizer->added, token, length) : NULL;
+    if (same && same->special) return 0;
     return decoding_push(s->decoding, token, length, out, err);
 }
 

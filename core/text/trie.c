@@ -45,7 +45,7 @@ int trie_add(trie *t, const char *text, int64_t length, int32_t value, graft_err
         }
         node = child;
     }
-    if (t->values[node] < 0) t->values[node] = value;
+    t->values[node] = value;
     return 0;
 }
 

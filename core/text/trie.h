@@ -17,7 +17,7 @@ typedef struct {
     int32_t root[256]; /* children of the root, 0: none */
 } trie;
 
-/* Adds a string of at least one byte with its value (>= 0); the first value of a string stays. */
+/* Adds a string of at least one byte with its value (>= 0); of equal strings the last one counts. */
 int trie_add(trie *t, const char *text, int64_t length, int32_t value, graft_error *err);
 void trie_free(trie *t);
 

@@ -27,11 +27,10 @@ struct unigram_node {
     int32_t id, from; /* the last token of that way and where it begins, -1: no way yet */
 };
 
+/* Of equal pieces the last one counts, as in the reference. */
 static int add_piece(unigram *u, vocab *words, const char *text, int64_t length, double score, graft_error *err) {
     const int64_t id = u->count++;
-    if (vocab_put(words, (int32_t)id, text, length))
-        return fail(err, GRAFT_FAILED, "piece %lld of the model Unigram, \"%.*s\", is there twice", (long long)id,
-                    (int)length, text);
+    vocab_put_again(words, (int32_t)id, text, length);
     u->scores[id] = score;
     return length ? trie_add(&u->pieces, text, length, (int32_t)id, err) : 0;
 }

@@ -25,15 +25,23 @@ static uint64_t slot_of(const vocab *v, const char *text, int64_t length, uint32
     return slot;
 }
 
-int vocab_put(vocab *v, int32_t id, const char *text, int64_t length) {
+static int put(vocab *v, int32_t id, const char *text, int64_t length, int again) {
     const uint32_t hash = (uint32_t)hash_bytes(text, length);
     const uint64_t slot = slot_of(v, text, length, hash);
-    if (v->slots[slot].mark) return 1;
+    if (v->slots[slot].mark && !again) return 1;
     if (v->tokens[id].text) return 2;
     v->tokens[id] = (vocab_token){arena_copy(&v->texts, text, (size_t)length), (int32_t)length};
     v->slots[slot] = (vocab_slot){hash, id + 1};
     v->used++;
     return 0;
+}
+
+int vocab_put(vocab *v, int32_t id, const char *text, int64_t length) {
+    return put(v, id, text, length, 0);
+}
+
+int vocab_put_again(vocab *v, int32_t id, const char *text, int64_t length) {
+    return put(v, id, text, length, 1);
 }
 
 uint32_t vocab_hash(const char *text, int64_t length) {

@@ -30,6 +30,8 @@ void vocab_reserve(vocab *v, int64_t ids, int64_t tokens);
 
 /* Gives `id` its text (copied). 0 done, 1 the text has an id already, 2 the id has a text already. */
 int vocab_put(vocab *v, int32_t id, const char *text, int64_t length);
+/* The same, but a text that has an id already gets this one; the old id keeps its text. */
+int vocab_put_again(vocab *v, int32_t id, const char *text, int64_t length);
 int32_t vocab_find(const vocab *v, const char *text, int64_t length); /* -1: not there */
 
 /* The same in steps, for many texts at once: memory that is asked for early is there when it is needed. */

@@ -117,7 +117,6 @@ Test(hostile, each_wrong_part_is_named) {
     refuse("{\"model\":{\"type\":\"Unigram\",\"vocab\":{}}}", "no list \"vocab\"");
     refuse("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", "piece 0");
     refuse("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",\"b\"]]}}", "piece 0");
-    refuse("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1],[\"a\",2]]}}", "twice");
     refuse("{\"model\":{\"type\":\"Unigram\",\"unk_id\":5,\"vocab\":[[\"a\",1]]}}", "unk_id");
     refuse("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,},\"merges\":[]}}", "not valid JSON");
     refuse("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\" 0},\"merges\":[]}}", "not valid JSON");

@@ -213,6 +213,31 @@ Test(lists, merges_may_stand_before_the_vocabulary_and_texts_may_be_escaped) {
     tokenizer_free(t);
 }
 
+Test(lists, of_equal_pieces_the_last_one_counts) {
+    tokenizer *const t = load_text("{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"b\",-1],"
+                                   "[\"ab\",-1],[\"a\",-1.5],[\"b\",-9],[\"ab\",-3e0]]}}");
+    tokenizer_encoding e = {0};
+    encode(t, "abb", 3, 0, &e);
+    cr_assert_eq(e.count, 2);
+    cr_expect(e.ids[0] == 5 && e.ids[1] == 4);
+    cr_expect_str_eq(tokenizer_token(t, 1, NULL), "b");
+    tokenizer_encoding_free(&e);
+    tokenizer_free(t);
+}
+
+Test(decoding, what_spells_a_special_token_is_dropped_whatever_its_id) {
+    tokenizer *const t =
+        load_text("{\"added_tokens\":[{\"content\":\"<s>\",\"special\":true}],\"model\":{\"type\":\"Unigram\","
+                  "\"vocab\":[[\"<s>\",0],[\"b\",-1],[\"<s>\",-1]]}}");
+    static const int32_t ids[] = {0, 1, 2};
+    strbuf text = {0};
+    graft_error err = {0};
+    cr_assert_eq(tokenizer_decode(t, ids, 3, 1, &text, &err), 0);
+    cr_expect(text.length == 1 && text.text[0] == 'b');
+    strbuf_free(&text);
+    tokenizer_free(t);
+}
+
 /* ---- normalization ---- */
 
 static void normalizes_to(const char *type, const char *in, const char *want) {
