@@ -3,6 +3,7 @@
  * over all matches quadratic, is off. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pattern.h"
+#include "text/pattern-quick.h"
 #include "text/utf8.h"
 #include <pcre2.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ struct pattern {
     int64_t length; /* of the literal or of the source */
     pcre2_code *code;
     int compiled; /* to machine code */
+    int quick;    /* pattern-quick.h; 0: not one of those */
 };
 
 void pattern_free(pattern *p) {
@@ -45,6 +47,7 @@ int pattern_regex(const char *source, int64_t length, pattern **out, graft_error
         rc = fail(err, GRAFT_FAILED, "the regular expression \"%.*s\" does not compile: %s", (int)length, source, why);
         goto done;
     }
+    p->quick = pattern_quick_kind(source, length);
     p->compiled = pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) == 0;
     *out = p, p = NULL;
 done:
@@ -114,7 +117,9 @@ int pattern_next(pattern_walk *w, int64_t *begin, int64_t *end, graft_error *err
             if (!hit) return 0;
             *begin = hit - w->text, *end = *begin + p->length;
         } else {
-            const int rc = search(w, begin, end, err);
+            *begin = w->at;
+            *end = p->quick && w->at < w->length ? pattern_quick_match(p->quick, w->text, w->at, w->length) : -1;
+            const int rc = *end < 0 ? search(w, begin, end, err) : 1;
             if (rc <= 0) return rc;
         }
         if (*begin != *end || !w->matched || w->last_end != *end) {

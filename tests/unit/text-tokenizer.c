@@ -2,6 +2,8 @@
 #include "base/json.h"
 #include "base/philox.h"
 #include "text/normalize.h"
+#include "text/pattern-quick.h"
+#include "text/pattern.h"
 #include "text/token-model.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
@@ -236,6 +238,88 @@ Test(decoding, what_spells_a_special_token_is_dropped_whatever_its_id) {
     cr_expect(text.length == 1 && text.text[0] == 'b');
     strbuf_free(&text);
     tokenizer_free(t);
+}
+
+/* ---- patterns ---- */
+
+#define CONTRACTIONS "'s|'t|'re|'ve|'m|'ll|'d"
+#define FIRST        "(?i:" CONTRACTIONS ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
+#define LAST         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/* Letters that decide between alternatives, among all of ASCII and some that is not. */
+static int64_t random_text(uint64_t seed, char *text, int64_t most) {
+    static const char *const parts[] = {" ",
+                                        " ",
+                                        "\n",
+                                        "\r",
+                                        "\t",
+                                        "'",
+                                        "'",
+                                        "s",
+                                        "S",
+                                        "ll",
+                                        "LL",
+                                        "re",
+                                        "vE",
+                                        "d",
+                                        "a",
+                                        "B",
+                                        "1",
+                                        "23",
+                                        "!",
+                                        ".",
+                                        "  ",
+                                        "\x0B",
+                                        "\x1C",
+                                        "_",
+                                        "\xC2\xA0",
+                                        "\xC3\xA9",
+                                        "\xC5\xBF",
+                                        "\xD9\xA3",
+                                        "\xE2\x80\xA8",
+                                        "\xED\x95\x9C",
+                                        "\xCC\x81",
+                                        "\xF0\x9F\x8E\x88"};
+    const uint64_t count = philox_bits(seed, 1, 0) % 24, plain = philox_bits(seed, 2, 0) % 3;
+    int64_t length = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t draw = philox_bits(seed, 3, i) >> 8;
+        if (draw % 8 == 0)
+            text[length++] = (char)(draw / 8 % 127 + 1);
+        else
+            length += snprintf(text + length, (size_t)(most - length), "%s", parts[draw / 8 % (plain ? 24 : 32)]);
+    }
+    return length;
+}
+
+Test(patterns, those_done_by_hand_find_what_the_expressions_find) {
+    static const char *const sources[] = {CONTRACTIONS "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+                                          FIRST "{1,3}" LAST, FIRST LAST};
+    for (size_t k = 0; k < 3; k++) {
+        cr_assert_gt(pattern_quick_kind(sources[k], (int64_t)strlen(sources[k])), 0);
+        char *const other = mem_format("(?:%s)", sources[k]); /* the same, which is not recognized */
+        pattern *quick, *slow;
+        pattern_scratch scratch = {0};
+        graft_error err = {0};
+        cr_assert_eq(pattern_regex(sources[k], (int64_t)strlen(sources[k]), &quick, &err), 0, "%s", err.text);
+        cr_assert_eq(pattern_regex(other, (int64_t)strlen(other), &slow, &err), 0, "%s", err.text);
+        for (uint64_t seed = 0; seed < 40000; seed++) {
+            char text[256];
+            const int64_t length = random_text(seed, text, sizeof text);
+            pattern_walk a = {quick, &scratch, text, length, 0, 0, 0}, b = {slow, &scratch, text, length, 0, 0, 0};
+            int64_t begin[2], end[2];
+            int more;
+            do {
+                more = pattern_next(&a, &begin[0], &end[0], &err);
+                cr_assert_eq(pattern_next(&b, &begin[1], &end[1], &err), more);
+                cr_assert(more <= 0 || (begin[0] == begin[1] && end[0] == end[1]), "expression %zu, seed %llu: %.*s", k,
+                          (unsigned long long)seed, (int)length, text);
+            } while (more > 0);
+        }
+        pattern_scratch_free(&scratch);
+        pattern_free(quick), pattern_free(slow);
+        free(other);
+    }
 }
 
 /* ---- normalization ---- */
