@@ -46,7 +46,9 @@ static int open_data(job *j, const char *folder, graft_error *err) {
     if (!scores_want(e->scores, METRIC_OF_TEXT)) return GRAFT_OK;
     if (strcmp(e->settings->data.loader, "tensors") == 0)
         return fail(err, GRAFT_USAGE, "metrics of answers need texts; loader = tensors has none");
-    return tasks_read(j->data, &j->tasks, err);
+    if (tasks_read(j->data, &j->tasks, err) == GRAFT_OK && model_check_length(j->s.model, NULL, j->tasks.longest, err))
+        fail_within(err, "the longest prompt");
+    return err->code;
 }
 
 /* Loss, perplexity, choices: from log-probabilities of given tokens. Each adapter brings its own rows in front of documents. */

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/philox.h"
 #include "cli/cli.h"
 #include "cli/sampling.h"
 #include "formats/generation-config.h"
@@ -14,11 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT = 256, IDS, COMPARE, IGNORE_EOS, MESSAGES, TEMPLATE };
+enum { PROMPT = 256, IDS, COMPARE, IGNORE_EOS, MESSAGES, TEMPLATE, BATCH };
+static const uint64_t stream_prompt = 0x70726F6D7074u; /* of the seed: "prompt" */
 
 typedef struct {
     const char *prompt, *ids, *messages, *template;
     int compare, ignore_eos;
+    int64_t batch; /* prompts at a time */
     sampling_wishes sampling;
 } wishes;
 
@@ -28,6 +31,7 @@ static int own(void *context, int val, const char *text) {
     if (val == IDS) w->ids = text;
     if (val == MESSAGES) w->messages = text;
     if (val == TEMPLATE) w->template = text;
+    if (val == BATCH) return cli_whole("--batch", text, 1, 256, &w->batch);
     w->compare |= val == COMPARE;
     w->ignore_eos |= val == IGNORE_EOS;
     return val >= SAMPLING_MAX_NEW ? sampling_option(&w->sampling, val, text) : GRAFT_OK;
@@ -199,49 +203,83 @@ static int stops_of(const answering *a, int32_t *stops) {
     return n;
 }
 
-/* One answer, streamed to stdout when `show`; as JSON through *out otherwise. */
-static int answer(const answering *a, const prompt *p, int show, json_t **out, graft_error *err) {
-    int32_t stops[GENERATION_EOS_MAX], *ids = mem_new((size_t)a->max_new + 1, sizeof *ids);
-    printer printing = {.stream = a->t ? tokenizer_stream_new(a->t, 1) : NULL, .show = show};
-    const generate_call call = {.prompt = p->ids,
-                                .prompt_count = p->count,
-                                .max_new_tokens = a->max_new,
-                                .stops = stops,
-                                .stop_count = stops_of(a, stops),
-                                .settings = a->settings,
-                                .token = print_token,
-                                .context = &printing};
-    int64_t count = 0;
-    generate_end end = GENERATE_LENGTH;
+/* Every prompt has a stream of random numbers of its own: an answer does not depend on how many are written at a time. */
+static generate_call call_of(const answering *a, const prompt *p, int64_t number, const int32_t *stops, int count) {
+    generate_call call = {.prompt = p->ids,
+                          .prompt_count = p->count,
+                          .max_new_tokens = a->max_new,
+                          .stops = stops,
+                          .stop_count = count,
+                          .settings = a->settings};
+    if (number > 0) call.settings.seed = philox_bits(a->settings.seed, stream_prompt, (uint64_t)number);
+    return call;
+}
+
+static json_t *answer_json(const answering *a, const generate_result *r, const strbuf *text) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < r->count; i++)
+        json_array_append_new(list, json_integer(r->ids[i]));
+    json_t *out = json_pack("{s:o, s:s}", "ids", list, "end", r->end == GENERATE_STOP ? "stop" : "length");
+    if (a->t) json_object_set_new(out, "text", json_stringn(text->text ? text->text : "", text->length));
+    return out;
+}
+
+/* One answer, to stdout when `show`: as it is written, unless it was (`r` holds ids). As JSON through *out. */
+static int answer(const answering *a, const prompt *p, int64_t number, generate_result r, int show, json_t **out,
+                  graft_error *err) {
+    int32_t stops[GENERATION_EOS_MAX], *own = NULL;
+    const int written = r.ids != NULL;
     strbuf text = {0};
-    if (generate_run(a->cache, &call, ids, &count, &end, err) == GRAFT_OK && a->t) {
-        if (show && tokenizer_stream_end(printing.stream, &text, err) == GRAFT_OK && text.length)
+    if (!written) {
+        printer printing = {.stream = a->t ? tokenizer_stream_new(a->t, 1) : NULL, .show = show};
+        generate_call call = call_of(a, p, number, stops, stops_of(a, stops));
+        call.token = print_token;
+        call.context = &printing;
+        r.ids = own = mem_new((size_t)a->max_new + 1, sizeof *own);
+        if (generate_run(a->cache, &call, own, &r.count, &r.end, err) == GRAFT_OK && a->t && show &&
+            tokenizer_stream_end(printing.stream, &text, err) == GRAFT_OK && text.length)
             fwrite(text.text, 1, text.length, stdout);
         strbuf_free(&text);
-        tokenizer_decode(a->t, ids, count, 1, &text, err);
+        tokenizer_stream_free(printing.stream);
     }
+    if (a->t && !err->code) tokenizer_decode(a->t, r.ids, r.count, 1, &text, err);
+    if (show && written && text.length) fwrite(text.text, 1, text.length, stdout);
     if (show && !a->t)
-        for (int64_t i = 0; i < count; i++)
-            printf("%s%d", i ? ", " : "", (int)ids[i]);
-    if (out && !err->code) {
-        json_t *list = json_array();
-        for (int64_t i = 0; i < count; i++)
-            json_array_append_new(list, json_integer(ids[i]));
-        *out = json_pack("{s:o, s:s}", "ids", list, "end", end == GENERATE_STOP ? "stop" : "length");
-        if (a->t) json_object_set_new(*out, "text", json_stringn(text.text ? text.text : "", text.length));
-    }
-    if (show && end == GENERATE_LENGTH && count < a->max_new && !err->code)
-        log_warn("the answer ends where the model's context does, behind %lld tokens", (long long)count);
+        for (int64_t i = 0; i < r.count; i++)
+            printf("%s%d", i ? ", " : "", (int)r.ids[i]);
+    if (!err->code) *out = answer_json(a, &r, &text);
+    if (show && r.end == GENERATE_LENGTH && r.count < a->max_new && !err->code)
+        log_warn("the answer ends where the model's context does, behind %lld tokens", (long long)r.count);
     strbuf_free(&text);
-    tokenizer_stream_free(printing.stream);
-    free(ids);
+    free(own);
+    return err->code;
+}
+
+/* The answers to all prompts, several at a time; results (count), their ids in `room`. */
+static int answer_together(const answering *a, const prompts *p, generate_result *results, int32_t *room,
+                           graft_error *err) {
+    int32_t stops[GENERATION_EOS_MAX];
+    const int stop_count = stops_of(a, stops);
+    generate_call *calls = mem_new((size_t)p->count, sizeof *calls);
+    for (int64_t i = 0; i < p->count; i++) {
+        calls[i] = call_of(a, &p->at[i], i, stops, stop_count);
+        results[i].ids = room + i * a->max_new;
+    }
+    generate_all(a->cache, calls, results, p->count, NULL, NULL, err);
+    free(calls);
     return err->code;
 }
 
 static int answer_all(const answering *a, session *s, const prompts *p, const wishes *w, const cli_options *o,
                       graft_error *err) {
     json_t *list = json_array();
-    const int both = w->compare && s->adapters;
+    const int both = w->compare && s->adapters, together = cache_sequences(a->cache) > 1;
+    generate_result *results = mem_new((size_t)p->count * 2, sizeof *results); /* base, tuned */
+    int32_t *room = together ? mem_new((size_t)(2 * p->count * a->max_new), sizeof *room) : NULL;
+    for (int tuned = both ? 0 : 1; together && tuned < 2 && !err->code; tuned++) {
+        if (s->adapters) adapt_enable(s->adapters, -1, tuned);
+        answer_together(a, p, results + tuned * p->count, room + tuned * p->count * a->max_new, err);
+    }
     for (int64_t i = 0; i < p->count && !err->code; i++) {
         json_t *row = json_object();
         if (p->at[i].text) json_object_set_new(row, "prompt", json_string(p->at[i].text));
@@ -250,7 +288,7 @@ static int answer_all(const answering *a, session *s, const prompts *p, const wi
             json_t *one = NULL;
             if (s->adapters) adapt_enable(s->adapters, -1, tuned);
             if (!o->json && both) fputs(tuned ? "  tuned:" : "  base: ", stdout);
-            answer(a, &p->at[i], !o->json, &one, err);
+            answer(a, &p->at[i], i, results[tuned * p->count + i], !o->json, &one, err);
             if (!o->json) putchar('\n');
             if (one && both)
                 json_object_set_new(row, tuned ? "tuned" : "base", one);
@@ -261,6 +299,8 @@ static int answer_all(const answering *a, session *s, const prompts *p, const wi
         }
         json_array_append_new(list, row);
     }
+    free(room);
+    free(results);
     if (o->json && !err->code)
         cli_print_json(list);
     else
@@ -284,10 +324,11 @@ static int run_session(session *s, const char *folder, const wishes *w, const cl
     a.t = t;
     a.settings = sampling_settle(&w->sampling, &a.config);
     const int64_t wanted = p.longest + w->sampling.max_new, most = model_longest(s->model, NULL);
-    const workspace_config c = {.rows = p.longest < 256 ? p.longest : 256, .documents = 1};
+    const int64_t batch = w->batch < p.count ? w->batch : p.count, rows = p.longest < 256 ? p.longest : 256;
+    const workspace_config c = {.rows = rows > batch ? rows : batch, .documents = batch};
     if (!err->code && session_load(s, 0, err) == GRAFT_OK &&
         workspace_create(s->model, s->adapters, &c, &space, err) == GRAFT_OK &&
-        cache_create(space, wanted < most ? wanted : most, &a.cache, err) == GRAFT_OK)
+        cache_create_many(space, batch, wanted < most ? wanted : most, &a.cache, err) == GRAFT_OK)
         answer_all(&a, s, &p, w, o, err);
     cache_free(a.cache);
     workspace_free(space);
@@ -306,13 +347,14 @@ static int run(int count, char **words) {
         {"ids",              required_argument, NULL, IDS},
         {"messages",                  required_argument, NULL, MESSAGES},
         {"template",required_argument, NULL, TEMPLATE},
-        {"compare",               no_argument, NULL, COMPARE},
-        {"ignore-eos",         no_argument, NULL, IGNORE_EOS},
+        {"batch",               required_argument, NULL, BATCH},
+        {"compare",         no_argument, NULL, COMPARE},
+        {"ignore-eos",              no_argument, NULL, IGNORE_EOS},
         SAMPLING_OPTIONS,
-        {0             }
+        {0                 }
     };
     cli_options o;
-    wishes w = {.sampling = SAMPLING_UNSET(64)};
+    wishes w = {.batch = 1, .sampling = SAMPLING_UNSET(64)};
     int first;
     graft_error err = {0};
     if (cli_parse(&command_generate, "aiIjdptsq", more, own, &w, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
@@ -342,7 +384,7 @@ static int run(int count, char **words) {
 const command command_generate = {
     "generate", "let a model write",
     "usage: graft generate MODEL [--adapter DIR]... (--prompt TEXT | --ids 1,2,3 | --input FILE | --messages FILE)\n"
-    "                      [--max-new 64] [--template NAME]\n"
+    "                      [--max-new 64] [--batch 1] [--template NAME]\n"
     "                      [--compare] [--sample | --greedy] [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
     "                      [--repetition-penalty R] [--seed N] [--ignore-eos] [--ini run.ini]\n"
     "                      [--quantizer FILE.ini|none] [--json]\n\n"
@@ -351,6 +393,7 @@ const command command_generate = {
     "line, as JSON, which the model's chat template (or --template) writes. --compare answers with the base\n"
     "alone and with the adapters. What is not given comes from the model's generation_config.json; without it the best "
     "token\n"
-    "is taken. An answer ends at --max-new, or where the model's positions end. --ini applies its [quantizer] and "
+    "is taken. --batch N writes N answers at a time, the same as one by one, and prints them when all are done.\n"
+    "An answer ends at --max-new, or where the model's positions end. --ini applies its [quantizer] and "
     "[adapter] sections.\n",
     run};
