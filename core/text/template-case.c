@@ -41,22 +41,12 @@ static void add_upper(strbuf *out, int32_t c, int title) {
         add_character(out, i && title ? parts[i] : utf8proc_toupper(parts[i]));
 }
 
-/* 'Σ' at the end of a word is 'ς'. */
-static int ends_word(value v, size_t at, size_t next) {
-    int before = 0, behind = 0;
-    int32_t c;
-    for (size_t i = 0; i < at; i += text_next(v.s.text, v.s.length, i, &c), before = is_cased(c)) {
-    }
-    if (next < v.s.length) {
-        text_next(v.s.text, v.s.length, next, &c);
-        behind = is_cased(c);
-    }
-    return before && !behind;
-}
-
-static void add_lower(strbuf *out, value v, size_t at, size_t next, int32_t c) {
+/* `inside`: behind a letter; next: what follows. 'Σ' at the end of a word is 'ς'. */
+static void add_lower(strbuf *out, int32_t c, int inside, value v, size_t next) {
+    int32_t behind = 0;
+    if (next < v.s.length) text_next(v.s.text, v.s.length, next, &behind);
     if (c == 0x3A3)
-        add_character(out, ends_word(v, at, next) ? 0x3C2 : 0x3C3);
+        add_character(out, inside && !is_cased(behind) ? 0x3C2 : 0x3C3);
     else
         add_character(out, utf8proc_tolower(c));
     if (c == 0x130) add_character(out, 0x307);
@@ -75,7 +65,7 @@ value method_case(rendering *r, const invocation *c) {
         else if (c->which == CASE_UPPER || first || (c->which == CASE_SWAP && is_lower(code)))
             add_upper(&out, code, first);
         else if (c->which != CASE_SWAP || is_upper(code))
-            add_lower(&out, v, at, next, code);
+            add_lower(&out, code, inside, v, next);
         else
             add_character(&out, code);
         inside = is_cased(code);

@@ -56,11 +56,14 @@ static size_t find(value v, value part, size_t from) {
     return at ? (size_t)(at - v.s.text) : SIZE_MAX;
 }
 
-static size_t find_last(value v, value part) {
-    size_t last = SIZE_MAX;
-    for (size_t at = v.s.length + 1; at-- > 0 && last == SIZE_MAX;)
-        if (at + part.s.length <= v.s.length && memcmp(v.s.text + at, part.s.text, part.s.length) == 0) last = at;
-    return last;
+static size_t find_last(rendering *r, value v, value part) {
+    if (part.s.length > v.s.length) return SIZE_MAX;
+    for (size_t at = v.s.length - part.s.length + 1; at-- > 0 && !failed(r);) {
+        if (part.s.length && v.s.text[at] != *part.s.text) continue;
+        if (memcmp(v.s.text + at, part.s.text, part.s.length) == 0) return at;
+        render_step(r, (int64_t)(part.s.length / 64));
+    }
+    return SIZE_MAX;
 }
 
 enum { SEARCH_FIND, SEARCH_LAST = 1, SEARCH_MUST = 2, SEARCH_COUNT = 4 };
@@ -82,7 +85,7 @@ static value search(rendering *r, const invocation *c) {
         const size_t begin = text_offset(c->on.s.text, c->on.s.length, bounds[0]);
         const value in = value_text(c->on.s.text + begin,
                                     text_offset(c->on.s.text + begin, c->on.s.length - begin, bounds[1] - bounds[0]));
-        at = c->which & SEARCH_LAST ? find_last(in, *part) : part->s.length ? find(in, *part, 0) : 0;
+        at = c->which & SEARCH_LAST ? find_last(r, in, *part) : part->s.length ? find(in, *part, 0) : 0;
         if (c->which == SEARCH_COUNT) {
             count = part->s.length ? 0 : bounds[1] - bounds[0] + 1;
             for (size_t k = 0; (k = find(in, *part, k)) != SIZE_MAX; k += part->s.length)
@@ -176,7 +179,7 @@ static value partition(rendering *r, const invocation *c) {
     const value *by = text_argument(r, c, 0), out = value_new_list(r, V_TUPLE);
     if (!by || !by->s.length) render_fail(r, "%s needs a separator", c->name);
     if (failed(r)) return out;
-    const size_t length = c->on.s.length, at = c->which ? find_last(c->on, *by) : find(c->on, *by, 0);
+    const size_t length = c->on.s.length, at = c->which ? find_last(r, c->on, *by) : find(c->on, *by, 0);
     const size_t begin = at != SIZE_MAX ? at : c->which ? 0 : length;
     const size_t end = at != SIZE_MAX ? at + by->s.length : begin;
     list_add(r, out, value_part(r, c->on, 0, begin));

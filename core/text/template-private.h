@@ -2,7 +2,13 @@
 #define GRAFT_TEXT_TEMPLATE_PRIVATE_H
 #include "text/template.h"
 
-enum { TEMPLATE_DEPTH = 120, TEMPLATE_STEPS = 8000000, TEMPLATE_OUTPUT = 64 << 20, TEMPLATE_VALUES = 8 << 20 };
+enum {
+    TEMPLATE_DEPTH = 120,
+    TEMPLATE_NESTING = 1000,
+    TEMPLATE_STEPS = 8000000,
+    TEMPLATE_OUTPUT = 64 << 20,
+    TEMPLATE_VALUES = 8 << 20
+};
 
 /* ---- values: Python's, immutable, in the rendering's arena ---- */
 typedef enum {
@@ -33,17 +39,22 @@ typedef struct mark {
 
 typedef struct value value;
 typedef struct rendering rendering;
+
+/* Of what a value holds: its number, as often as it is held, and how deep it nests. Bounds every walk through it. */
+typedef struct {
+    int64_t weight, depth;
+} load;
 typedef struct {
     value *at;
     int64_t count, capacity;
-    int64_t weight;   /* of what it holds, as often as it holds it: bounds every walk through it */
+    load load;
     int64_t taken;    /* GENERATOR: items that were walked over */
     const char *view; /* VIEW: "keys" ...; a range as it is written: "range(0, 3)" */
 } value_list;
 typedef struct {
     value *keys, *values;
     int64_t count, capacity;
-    int64_t weight; /* as of a list */
+    load load;
 } value_dict;
 typedef struct node node;
 typedef struct frame frame;

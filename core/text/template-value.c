@@ -36,14 +36,19 @@ void count_items(rendering *r, int64_t count) {
 
 int64_t value_weight(value v) {
     if (v.kind == V_STRING) return 1 + (int64_t)(v.s.length / sizeof v);
-    if (value_is_list(v)) return 1 + v.list->weight;
-    return v.kind == V_DICT ? 1 + v.dict->weight : 1;
+    if (value_is_list(v)) return 1 + v.list->load.weight;
+    return v.kind == V_DICT ? 1 + v.dict->load.weight : 1;
 }
 
 /* A value that holds another one many times is as large as if it were written out. */
-static void add_weight(rendering *r, int64_t *weight, value item) {
-    *weight += value_weight(item);
-    if (*weight > TEMPLATE_VALUES) render_fail(r, "a value holds more than %d others", TEMPLATE_VALUES);
+static void add_load(rendering *r, load *l, value item) {
+    const int64_t depth = 1 + (value_is_list(item)   ? item.list->load.depth
+                               : item.kind == V_DICT ? item.dict->load.depth
+                                                     : 0);
+    l->weight += value_weight(item);
+    l->depth = l->depth < depth ? depth : l->depth;
+    if (l->weight > TEMPLATE_VALUES) render_fail(r, "a value holds more than %d others", TEMPLATE_VALUES);
+    if (l->depth > TEMPLATE_NESTING) render_fail(r, "values nest more than %d deep", TEMPLATE_NESTING);
 }
 
 value value_copy(rendering *r, const char *text, size_t length) {
@@ -75,7 +80,7 @@ void list_add(rendering *r, value list, value item) {
         l->at = grow(r, l->at, l->count, l->capacity);
     }
     l->at[l->count++] = item;
-    add_weight(r, &l->weight, item);
+    add_load(r, &l->load, item);
 }
 
 void list_add_all(rendering *r, value list, value items) {
@@ -99,7 +104,7 @@ static int64_t dict_place(const value_dict *d, value key) {
 void dict_put(rendering *r, value dict, value key, value item) {
     value_dict *d = dict.dict;
     const int64_t place = dict_place(d, key);
-    if (dict.kind == V_DICT) add_weight(r, &d->weight, item);
+    if (dict.kind == V_DICT) add_load(r, &d->load, item);
     if (place >= 0) {
         d->values[place] = item;
         return;
@@ -113,7 +118,7 @@ void dict_put(rendering *r, value dict, value key, value item) {
         d->keys = grow(r, d->keys, d->count, d->capacity);
         d->values = grow(r, d->values, d->count, d->capacity);
     }
-    if (dict.kind == V_DICT) add_weight(r, &d->weight, key);
+    if (dict.kind == V_DICT) add_load(r, &d->load, key);
     d->keys[d->count] = key;
     d->values[d->count++] = item;
 }

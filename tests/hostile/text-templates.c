@@ -89,6 +89,28 @@ Test(hostile_templates, endless_work_and_endless_text_are_errors) {
         "{{ messages | tojson(indent=1000000000) }}{{ nothing.at.all }}",
         "{{ 'a'.split('') }}",
         "{{ messages[99999999999].role.x }}",
+        "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        "{% macro m() %}{{ caller() }}{% endmacro %}{% macro n() %}{% call m() %}{{ n() }}{% endcall %}{% endmacro "
+        "%}{{ n() }}",
+        "{% set ns = namespace(a=(), b=()) %}{% for i in range(90000) %}{% set ns.a = (ns.a,) %}{% set ns.b = (ns.b,) "
+        "%}{% endfor %}{{ ns.a == ns.b }}{{ {ns.a: 1} }}",
+        "{{ ('a' * 9000000).rfind('b' ~ 'a' * 4000000) }}{{ ('a' * 9000000).rfind('a' * 4000000 ~ 'b') }}"
+        "{{ ('a' * 9000000).rfind('ab' ~ 'a' * 4000000) }}{{ nothing.at.all }}",
+        "{{ ('\u03a3' * 9000000).lower() | length }}{{ nothing.at.all }}",
+        "{{ 'x'.ljust(1000000000) }}",
+        "{{ 'x' | center(9223372036854775807) }}",
+        "{{ 'a\nb' | indent(1000000000) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%.1000000000f' % 1.5 }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{{ '{:{}}'.format(1, 1000000000) }}",
+        "{{ [1] | batch(1000000000, 'x') | list }}",
+        "{{ [1] | slice(1000000000) | list }}",
+        "{{ (range(90000) | list * 100) | sort | unique | list }}",
+        "{{ ''.join(['x' * 9000000] * 100) }}",
+        "{{ ('x' * 60000000) | replace('x', '<<<') | escape }}",
+        "{{ '\\x' }}{{ '\\ud800' }}",
+        "{{ 99999999999999999999 }}",
     };
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
         expect_refused(sources[i]);
