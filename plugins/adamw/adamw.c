@@ -3,33 +3,21 @@
  *
  *   p ← p·(1 - lr·weight_decay)
  *   m ← beta1·m + (1 - beta1)·g            v ← beta2·v + (1 - beta2)·g²
- *   p ← p - lr·m̂ / (√v̂ + eps)              m̂ = m / (1 - beta1ᵗ),  v̂ = v / (1 - beta2ᵗ)
+ *   p ← p - lr·m̂ / (√v̂ + eps)              include/graft/adam.h
  *
- * g is the clipped gradient, t counts the updates of this parameter from 1. Every trained tensor decays, vectors too.
- * Order and rounding points are those of torch.optim.AdamW. */
-#include <graft/graft.h>
+ * g is the clipped gradient. Every trained tensor decays, vectors too, but for those that [optimizer] no_decay names. As
+ * torch.optim.AdamW. */
+#include <graft/adam.h>
 
-typedef struct {
-    double beta1, beta2, eps, weight_decay;
-} adamw;
+static const graft_option options[] = {ADAM_OPTIONS(0.01, "share of p, times lr, that is taken off each step")};
 
-static const graft_option options[] = {
-    GRAFT_OPTION_REAL(adamw, beta1, 0.9, 0, 0.999999, "memory of the mean of the gradients", NULL),
-    GRAFT_OPTION_REAL(adamw, beta2, 0.999, 0, 0.999999, "memory of the mean of their squares", NULL),
-    GRAFT_OPTION_REAL(adamw, eps, 1e-8, 0, 1, "added to the root of the mean square", NULL),
-    GRAFT_OPTION_REAL(adamw, weight_decay, 0.01, 0, 100, "share of p, times lr, that is taken off each step", NULL),
-};
-
-static const graft_slot slots[] = {
-    GRAFT_SLOT_BUFFER("m", "size", "m = 0", "exp_avg"),
-    GRAFT_SLOT_UNSIGNED("v", "size", "v = 0", "exp_avg_sq"),
-};
+static const graft_slot slots[] = {ADAM_SLOTS};
 
 static void update(graft_call *c) {
     graft_run(c, "p *= 1 - lr * weight_decay");
     graft_run(c, "m = beta1 * m + (1 - beta1) * g");
     graft_run(c, "v = beta2 * v + (1 - beta2) * g * g");
-    graft_run(c, "p -= lr / (1 - pow(beta1, t)) * m / (sqrt(v) / sqrt(1 - pow(beta2, t)) + eps)");
+    adam_move(c);
 }
 
 static const graft_optimizer functions = {.size = sizeof functions, .update = update};
@@ -40,7 +28,7 @@ static const graft_component component = {
     .name = "adamw",
     .doc = "Adam with decoupled weight decay",
     .paper = "Loshchilov and Hutter, 2017, arXiv:1711.05101",
-    .config_size = sizeof(adamw),
+    .config_size = sizeof(adam_options),
     .options = GRAFT_ROWS(options),
     .slots = GRAFT_ROWS(slots),
     .functions = &functions,
