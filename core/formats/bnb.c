@@ -62,13 +62,24 @@ static int need_list(const safetensors *st, const char *weight, const char *suff
     return rc;
 }
 
-static int check_finite(const safetensors *st, const tensor_info *t, const float *values, int64_t count,
+/* Scales are largest magnitudes. */
+static int check_scales(const safetensors *st, const tensor_info *t, const float *values, int64_t count,
                         graft_error *err) {
     for (int64_t i = 0; i < count; i++)
-        if (!isfinite(values[i]))
-            return fail(err, GRAFT_FAILED, "%s: tensor \"%s\": element %lld is %g", safetensors_path(st, t->shard),
-                        t->name, (long long)i, (double)values[i]);
+        if (!isfinite(values[i]) || values[i] < 0)
+            return fail(err, GRAFT_FAILED, "%s: tensor \"%s\": element %lld is %g; a scale is a number from 0 on",
+                        safetensors_path(st, t->shard), t->name, (long long)i, (double)values[i]);
     return GRAFT_OK;
+}
+
+/* The map of double quantization: ascending, up to 1. */
+static int check_map(const safetensors *st, const tensor_info *t, const float map[256], graft_error *err) {
+    int64_t wrong = map[0] >= -1 ? 1 : 0;
+    while (wrong > 0 && wrong < 256 && map[wrong] > map[wrong - 1])
+        wrong++;
+    if (wrong == 256 && map[255] == 1) return GRAFT_OK;
+    return fail(err, GRAFT_FAILED, "%s: tensor \"%s\" is no map of bitsandbytes: it must rise from -1 or more to 1",
+                safetensors_path(st, t->shard), t->name);
 }
 
 static int is_block_size(int64_t n) {
@@ -205,7 +216,7 @@ static int read_maps(const safetensors *st, const char *weight, bnb_weight *w, g
     rc = need_list(st, weight, ".nested_absmax", F32, w->nested_scales, &w->nested_absmax, err);
     if (rc == GRAFT_OK) rc = need_list(st, weight, ".nested_quant_map", F32, 256, &t, err);
     if (rc == GRAFT_OK) rc = safetensors_read(st, t, w->nested_code, err);
-    return rc == GRAFT_OK ? check_finite(st, t, w->nested_code, 256, err) : rc;
+    return rc == GRAFT_OK ? check_map(st, t, w->nested_code, err) : rc;
 }
 
 static int read_4bit(const safetensors *st, const char *weight, bnb_weight *w, graft_error *err) {
@@ -293,13 +304,13 @@ int bnb_read_nested(const safetensors *st, const bnb_weight *w, uint8_t *codes, 
                     graft_error *err) {
     int rc = safetensors_read(st, w->absmax, codes, err);
     if (rc == GRAFT_OK) rc = safetensors_read(st, w->nested_absmax, nested_absmax, err);
-    return rc == GRAFT_OK ? check_finite(st, w->nested_absmax, nested_absmax, w->nested_scales, err) : rc;
+    return rc == GRAFT_OK ? check_scales(st, w->nested_absmax, nested_absmax, w->nested_scales, err) : rc;
 }
 
 int bnb_read_scales(const safetensors *st, const bnb_weight *w, float *dst, graft_error *err) {
     if (!w->nested) {
         const int rc = safetensors_read(st, w->absmax, dst, err);
-        return rc == GRAFT_OK ? check_finite(st, w->absmax, dst, w->scales, err) : rc;
+        return rc == GRAFT_OK ? check_scales(st, w->absmax, dst, w->scales, err) : rc;
     }
     uint8_t *const codes = mem_new((size_t)w->scales, 1);
     float *const nested = mem_new((size_t)w->nested_scales, sizeof *nested);

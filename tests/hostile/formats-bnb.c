@@ -13,7 +13,7 @@
 /* A nested NF4 weight of 8 rows of 40 (10 blocks of 32), and an 8-bit one: the tensors, to be spoilt by the tests. */
 enum { CODES, ABSMAX, MAP, STATE, NESTED_ABSMAX, NESTED_MAP, TENSORS };
 static const uint8_t codes[160], scales[10];
-static float nested[1] = {1}, nested_map[256];
+static float nested[1] = {1};
 
 static int32_t make_4bit(arena *memory, tensor_out list[BNB_TENSORS]) {
     bnb_weight w = {
@@ -27,7 +27,8 @@ static int32_t make_4bit(arena *memory, tensor_out list[BNB_TENSORS]) {
         .nested_offset = 0.5f
     };
     memcpy(w.code, codebook_nf4, sizeof w.code);
-    memcpy(w.nested_code, nested_map, sizeof w.nested_code);
+    for (int i = 0; i < 256; i++)
+        w.nested_code[i] = (float)i / 255;
     return bnb_tensors("a.weight", &w, codes, scales, nested, memory, list);
 }
 
@@ -132,7 +133,7 @@ Test(hostile_bnb, a_state_that_contradicts_its_tensors_is_refused) {
 }
 
 Test(hostile_bnb, tensors_that_contradict_the_state_are_refused) {
-    static const float zeros[16], infinite[1] = {INFINITY};
+    static const float zeros[256], infinite[1] = {INFINITY}, negative[1] = {-1};
     static const struct {
         int tensor, drop;
         dtype type;
@@ -140,20 +141,22 @@ Test(hostile_bnb, tensors_that_contradict_the_state_are_refused) {
         const void *data;
         const char *says;
     } cases[] = {
-        {ABSMAX,        1, U8,   0,  NULL,     "\"a.weight.absmax\" is missing"            },
-        {MAP,           1, U8,   0,  NULL,     "\"a.weight.quant_map\" is missing"         },
-        {STATE,         1, U8,   0,  NULL,     "has no state of bitsandbytes"              },
-        {NESTED_ABSMAX, 1, U8,   0,  NULL,     "\"a.weight.nested_absmax\" is missing"     },
-        {NESTED_MAP,    1, U8,   0,  NULL,     "\"a.weight.nested_quant_map\" is missing"  },
-        {CODES,         1, U8,   0,  NULL,     "\"a.weight\" is missing"                   },
-        {ABSMAX,        0, U8,   9,  codes,    "U8 [9]; U8 [10] belongs to this weight"    },
-        {ABSMAX,        0, BF16, 10, codes,    "BF16 [10]; U8 [10] belongs to this weight" },
-        {MAP,           0, F32,  15, zeros,    "F32 [15]; F32 [16] belongs to this weight" },
-        {MAP,           0, F32,  16, zeros,    "code 0 is 0; in nf4 it is -1"              },
-        {NESTED_ABSMAX, 0, F32,  2,  zeros,    "F32 [2]; F32 [1] belongs to this weight"   },
-        {NESTED_ABSMAX, 0, F32,  1,  infinite, "element 0 is inf"                          },
-        {NESTED_MAP,    0, F32,  16, zeros,    "F32 [16]; F32 [256] belongs to this weight"},
-        {STATE,         0, I8,   10, codes,    "a short JSON text as U8 belongs there"     },
+        {ABSMAX,        1, U8,   0,   NULL,     "\"a.weight.absmax\" is missing"            },
+        {MAP,           1, U8,   0,   NULL,     "\"a.weight.quant_map\" is missing"         },
+        {STATE,         1, U8,   0,   NULL,     "has no state of bitsandbytes"              },
+        {NESTED_ABSMAX, 1, U8,   0,   NULL,     "\"a.weight.nested_absmax\" is missing"     },
+        {NESTED_MAP,    1, U8,   0,   NULL,     "\"a.weight.nested_quant_map\" is missing"  },
+        {CODES,         1, U8,   0,   NULL,     "\"a.weight\" is missing"                   },
+        {ABSMAX,        0, U8,   9,   codes,    "U8 [9]; U8 [10] belongs to this weight"    },
+        {ABSMAX,        0, BF16, 10,  codes,    "BF16 [10]; U8 [10] belongs to this weight" },
+        {MAP,           0, F32,  15,  zeros,    "F32 [15]; F32 [16] belongs to this weight" },
+        {MAP,           0, F32,  16,  zeros,    "code 0 is 0; in nf4 it is -1"              },
+        {NESTED_ABSMAX, 0, F32,  2,   zeros,    "F32 [2]; F32 [1] belongs to this weight"   },
+        {NESTED_ABSMAX, 0, F32,  1,   infinite, "element 0 is inf"                          },
+        {NESTED_ABSMAX, 0, F32,  1,   negative, "element 0 is -1; a scale is a number"      },
+        {NESTED_MAP,    0, F32,  256, zeros,    "must rise from -1 or more to 1"            },
+        {NESTED_MAP,    0, F32,  16,  zeros,    "F32 [16]; F32 [256] belongs to this weight"},
+        {STATE,         0, I8,   10,  codes,    "a short JSON text as U8 belongs there"     },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         arena memory = {0};
