@@ -28,6 +28,7 @@ static void print_numbers(const training *run, const training_result *out) {
     progress_bytes(out->peak_memory, memory);
     progress_duration(out->seconds, time);
     printf("steps       %lld of %lld, %s, peak memory %s\n", (long long)out->done, (long long)out->steps, time, memory);
+    if (out->damaged) printf("left out    %lld damaged records\n", (long long)out->damaged);
     if (!isnan(out->loss)) printf("train loss  %.4f (last step)\n", out->loss);
     if (!isnan(out->eval_before) && isnan(out->eval_after))
         printf("eval loss   %.4f before\n", out->eval_before);

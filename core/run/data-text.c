@@ -387,6 +387,7 @@ static void plan_steps(text_source *t) {
         raise_to(&s->longest_document, t->eval.places.at[i].tokens);
     raise_to(&s->longest, s->longest_document);
     s->eval_count = t->eval.rows;
+    s->damaged = t->train_counts.bad + t->eval_counts.bad;
     s->steps_per_epoch = (t->epoch_rows + t->step_rows - 1) / t->step_rows;
 }
 

@@ -43,6 +43,7 @@ struct data_source {
     int64_t longest_document; /* bound of the tokens of one document; 0: not known before it is read */
     int64_t documents;        /* bound of the documents of one sequence; 0: not known                 */
     int64_t step_tokens; /* bound of the tokens of one step                                                        */
+    int64_t damaged;     /* records of both sets that are left out because they are damaged                       */
     char date[16];       /* the day that the texts name, as in 2024-07-26; "": they depend on none                 */
     int64_t eval_count;  /* sequences of the validation set, 0: there is none                                      */
     /* The sequences of step 0, 1 ... of the run, all micro-batches together. `out` is {0}; freed by the caller in any case. */

@@ -202,6 +202,7 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
 
 static void fill_result(const training *t, training_result *out) {
     out->steps = t->plan.steps;
+    out->damaged = t->data->damaged;
     out->done = t->state.step;
     out->tokens = t->state.tokens;
     out->loss = t->state.loss;
@@ -245,10 +246,10 @@ static json_t *number_or_null(double value) {
 }
 
 json_t *training_result_json(const training_result *r) {
-    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:b}", "steps", (json_int_t)r->steps, "done",
-                     (json_int_t)r->done, "tokens", (json_int_t)r->tokens, "loss", number_or_null(r->loss),
+    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:b, s:I}", "steps", (json_int_t)r->steps,
+                     "done", (json_int_t)r->done, "tokens", (json_int_t)r->tokens, "loss", number_or_null(r->loss),
                      "eval_before", number_or_null(r->eval_before), "eval_after", number_or_null(r->eval_after),
                      "perplexity", number_or_null(exp(r->eval_after)), "best_step", (json_int_t)r->best_step,
                      "best_loss", number_or_null(r->best_loss), "sparsity", number_or_null(r->sparsity), "interrupted",
-                     r->interrupted);
+                     r->interrupted, "damaged", (json_int_t)r->damaged);
 }

@@ -31,6 +31,7 @@ typedef struct {
     double sparsity;         /* zeros among the weights that masks hold; NaN without masks                 */
     double seconds;          /* of the steps of this process                                          */
     int64_t tokens_computed; /* by this process                                                       */
+    int64_t damaged;         /* records that [data] on_error = skip left out                          */
     int64_t peak_memory;     /* bytes                                                                 */
     int32_t interrupted;     /* 1: ended early, a checkpoint holds the state                          */
     int32_t signal;          /* that asked for it; 0: none                                            */

@@ -39,16 +39,20 @@ static int64_t count_lines(const char *bytes, int64_t length) {
     return lines;
 }
 
-int64_t datafile_line(const datafile *f, int64_t at) {
+int64_t datafile_lines(const datafile *f, int64_t from, int64_t to) {
     char *const block = mem_new(DATAFILE_BLOCK, 1);
     graft_error err = {0};
-    int64_t line = 1;
-    for (int64_t from = 0, count; from < at && !err.code; from += count) {
-        count = at - from < DATAFILE_BLOCK ? at - from : DATAFILE_BLOCK;
-        if (datafile_read(f, from, count, block, &err) == GRAFT_OK) line += count_lines(block, count);
+    int64_t lines = 0;
+    for (int64_t count; from < to && !err.code; from += count) {
+        count = to - from < DATAFILE_BLOCK ? to - from : DATAFILE_BLOCK;
+        if (datafile_read(f, from, count, block, &err) == GRAFT_OK) lines += count_lines(block, count);
     }
     free(block);
-    return err.code ? 0 : line;
+    return err.code ? -1 : lines;
+}
+
+int64_t datafile_line(const datafile *f, int64_t at) {
+    return datafile_lines(f, 0, at) + 1;
 }
 
 int datafile_digest(const datafile *f, char hex[65], graft_error *err) {
@@ -84,8 +88,8 @@ static int fail_byte(const datafile *f, const char *block, int64_t at, int64_t b
                         : "this is not UTF-8");
 }
 
-/* Reads all of it once. A block ends where a character does. */
-static int check_text(const datafile *f, graft_error *err) {
+/* A block ends where a character does. */
+int datafile_check(const datafile *f, graft_error *err) {
     char *const block = mem_new(DATAFILE_BLOCK, 1);
     int64_t line = 1, line_begin = 0;
     for (int64_t at = 0, good; at < f->size && !err->code; at += good) {
@@ -148,7 +152,10 @@ static int unpack(datafile *f, graft_error *err) {
     const char *const why = in ? gzerror(in, &code) : NULL;
     if (!in) fail_system(err, "decompress", f->path);
     if (code == Z_ERRNO) fail_system(err, "read", f->path);
-    if (got < 0 || code < 0) fail(err, GRAFT_FAILED, "%s: damaged gzip data: %s", f->path, why);
+    if (got < 0 || code < 0) { /* zlib puts "<fd:3>: " in front */
+        const char *const reason = strstr(why, ">: ");
+        fail(err, GRAFT_FAILED, "%s: damaged gzip data: %s", f->path, reason ? reason + 3 : why);
+    }
     free(block);
     if (in)
         gzclose(in);
@@ -170,14 +177,20 @@ static int prepare(datafile *f, graft_error *err) {
     char mark[3];
     if (f->size >= 3 && datafile_read(f, 0, 3, mark, err)) return err->code;
     if (f->size >= 3 && memcmp(mark, "\xEF\xBB\xBF", 3) == 0) f->begin = 3;
-    return check_text(f, err);
+    return GRAFT_OK;
 }
 
-int datafile_open(const char *path, datafile *out, graft_error *err) {
+int datafile_open_unchecked(const char *path, datafile *out, graft_error *err) {
     *out = (datafile){.fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (out->fd < 0) return fail_system(err, "read", path);
     out->path = mem_copy_text(path);
     if (prepare(out, err)) datafile_close(out);
+    return err->code;
+}
+
+int datafile_open(const char *path, datafile *out, graft_error *err) {
+    if (datafile_open_unchecked(path, out, err)) return err->code;
+    if (datafile_check(out, err)) datafile_close(out);
     return err->code;
 }
 

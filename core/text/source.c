@@ -19,6 +19,9 @@ struct source {
     graft_source face; /* first: what the loader holds is this struct */
     const graft_loader *loader;
     datafile file;
+    int damage_told;
+    graft_error damage;           /* the first place of the file that is no text; code 0: it is text throughout */
+    int64_t line_at, line_number; /* a place whose line is known, so that it need not be counted from the start again */
     cutting pieces;
     int json_lines; /* the unit that was asked for is JSON */
     int64_t count;
@@ -51,10 +54,20 @@ void record_free(text_record *r) {
 
 /* ---- errors ---- */
 
+/* The line of a place, 0: it cannot be read. */
+static int64_t line_of(source *s, int64_t at) {
+    const int64_t from = s->line_number > 0 && s->line_at <= at ? s->line_at : 0;
+    const int64_t lines = datafile_lines(&s->file, from, at);
+    if (lines < 0) return 0;
+    s->line_number = (from > 0 ? s->line_number : 1) + lines;
+    s->line_at = at;
+    return s->line_number;
+}
+
 /* The first error of a call sticks. It stands at the piece that was asked for last. */
 static void say(source *s, int64_t lines_below, const char *text) {
     if (s->error.code) return;
-    const int64_t line = s->asked >= 0 ? datafile_line(&s->file, s->pieces.at[s->asked]) : 0;
+    const int64_t line = s->asked >= 0 ? line_of(s, s->pieces.at[s->asked]) : 0;
     if (line > 0)
         fail(&s->error, GRAFT_FAILED, "%s:%lld: %s", s->file.path, (long long)(line + lines_below), text);
     else
@@ -96,6 +109,10 @@ static const char *service_bytes(graft_source *face, int64_t *count) {
         say(s, 0, "it is too large to be held in memory as a whole (at most 2 GiB)");
         return NULL;
     }
+    if (s->damage.code) {
+        fail(&s->error, s->damage.code, "%s", s->damage.text);
+        return NULL;
+    }
     if (!s->all) {
         s->all = mem_new((size_t)size + 1, 1);
         if (datafile_read(&s->file, s->file.begin, size, s->all, &s->error)) {
@@ -105,6 +122,18 @@ static const char *service_bytes(graft_source *face, int64_t *count) {
     }
     *count = size;
     return s->all;
+}
+
+/* Whether bytes of the file are text. The message about the first damage of the file is the exact one. */
+static int check_piece(source *s, const char *text, int64_t length) {
+    if (utf8_valid(text, length) == length && !(s->damage.code && memchr(text, '\0', (size_t)length))) return GRAFT_OK;
+    if (!s->damage.code) return fail(&s->error, GRAFT_FAILED, "%s was changed while it is in use", s->file.path);
+    if (s->damage_told)
+        say(s, 0, "this is no UTF-8 text");
+    else
+        fail(&s->error, s->damage.code, "%s", s->damage.text);
+    s->damage_told = 1;
+    return s->error.code;
 }
 
 /* The first row of a table. */
@@ -117,13 +146,21 @@ static void read_names(source *s) {
         return;
     }
     char *const text = mem_new((size_t)length + 1, 1);
-    if (datafile_read(&s->file, at, length, text, &s->error) == GRAFT_OK) {
+    if (datafile_read(&s->file, at, length, text, &s->error) == GRAFT_OK && check_piece(s, text, length) == GRAFT_OK) {
         while (length > 0 && text[length - 1] == '\r')
             length--;
         s->names = table_row(text, length, s->pieces.delimiter);
-        for (size_t i = 0; i < json_array_size(s->names); i++)
-            if (!json_is_string(json_array_get(s->names, i)))
+        json_t *const seen = json_object();
+        for (size_t i = 0; i < json_array_size(s->names); i++) {
+            const char *const name = json_string_value(json_array_get(s->names, i));
+            if (!name)
                 say(s, 0, "the first row of a table names the fields, and one has no name");
+            else if (json_object_get(seen, name))
+                say(s, 0, "the first row of the table names two fields alike");
+            else
+                json_object_set_new(seen, name, json_true());
+        }
+        json_decref(seen);
     }
     free(text);
 }
@@ -165,8 +202,7 @@ static int hold(source *s, int64_t i) {
         s->text = mem_grow(s->text, (size_t)s->capacity, 1);
     }
     if (datafile_read(&s->file, at, size, s->text, &s->error)) return s->error.code;
-    if (utf8_valid(s->text, size) != size)
-        return fail(&s->error, GRAFT_FAILED, "%s was changed while it is in use", s->file.path);
+    if (check_piece(s, s->text, size)) return s->error.code;
     s->length = cutting_trim(&s->pieces, i, s->text);
     s->text[s->length] = '\0';
     s->held = i;
@@ -346,7 +382,8 @@ int source_open(const graft_loader *loader, const void *config, const char *path
     s->loader = loader;
     s->held = s->parsed = s->asked = -1;
     s->file.fd = -1;
-    if (datafile_open(path, &s->file, err) || count_records(s, err)) {
+    if (datafile_open_unchecked(path, &s->file, err) == GRAFT_OK) datafile_check(&s->file, &s->damage);
+    if (err->code || count_records(s, err)) {
         source_close(s);
         return err->code;
     }

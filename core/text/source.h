@@ -26,7 +26,8 @@ void record_free(text_record *r); /* and leaves {0} */
 
 enum { SOURCE_PIECE_MOST = 512 << 20 }; /* bytes of one piece, and of the parts of one record */
 
-/* `config` is the loader's options struct; both are borrowed. The file is checked, cut and counted. It must hold a record.
+/* `config` is the loader's options struct; both are borrowed. The file is checked, cut and counted. It must hold a record. A
+ * record that is no UTF-8 text is an error when it is asked for, the others can be had.
  * *out is owned by the caller. All errors name the file, and the line where there is one. */
 int source_open(const graft_loader *loader, const void *config, const char *path, source **out, graft_error *err);
 void source_close(source *s); /* s may be NULL */

@@ -32,8 +32,8 @@ static void check(const char *loader, const hostile_case *cases, size_t count) {
 
 Test(data_files, bytes_that_are_no_text_are_named_by_line_and_byte) {
     static const hostile_case cases[] = {
-        {"a\nb\xFFz\n",               -1,
-         "bad:2: byte 2 of the line (4 of the file) is 0xFF: this is not UTF-8; save the file as UTF-8"               },
+        {GOOD "b\xFFz\n",             -1,
+         "bad:2: byte 2 of the line (16 of the file) is 0xFF: this is not UTF-8; save the file as UTF-8"              },
         {"\xFF\xFE"
          "a\0b\0",           6,  "bad:1: byte 1 of the line (1 of the file) is 0xFF: this seems to be UTF-16"},
         {GOOD GOOD "\0",              29, "bad:3: byte 1 of the line (29 of the file) is 0x00: text has no NUL"       },
@@ -44,6 +44,37 @@ Test(data_files, bytes_that_are_no_text_are_named_by_line_and_byte) {
     };
     check("jsonl", cases, sizeof cases / sizeof *cases);
     check("text", cases, sizeof cases / sizeof *cases);
+}
+
+/* So that on_error = skip leaves out the line, not the file. */
+Test(data_files, records_beside_one_that_is_no_text_can_be_had) {
+    static const char *const files[][2] = {
+        {"a.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xFF\"}\n{\"text\": \"b\"}\n{\"text\": \"\xE9\"}\n"   },
+        {"a.json",  "[{\"text\": \"a\"},\n{\"text\": \"\xFF\"},\n{\"text\": \"b\"},\n{\"text\": \"\xE9\"}]"},
+        {"a.csv",   "text\na\n\xFF\nb\n\xE9\n"                                                             },
+    };
+    for (size_t i = 0; i < 3; i++) {
+        const kit_loader l = kit_open_loader("jsonl", "");
+        source *s = NULL;
+        text_record r = {0};
+        graft_error none = {0}, first = {0}, second = {0};
+        cr_assert_eq(source_open(&l.component->loader, l.config, kit_file(files[i][0], files[i][1], -1), &s, &none), 0);
+        cr_assert_eq(source_count(s), 4);
+        cr_expect_eq(source_get(s, 1, &r, &first), GRAFT_FAILED);
+        cr_expect_not_null(strstr(first.text, "is 0xFF: this is not UTF-8"), "%s", first.text);
+        cr_expect_eq(source_get(s, 0, &r, &none), 0);
+        cr_expect_eq(source_get(s, 2, &r, &none), 0);
+        cr_expect_eq(r.text.text[0], 'b');
+        cr_expect_eq(source_get(s, 3, &r, &second), GRAFT_FAILED);
+        cr_expect_not_null(strstr(second.text, i == 2 ? ":5: " : ":4: "), "%s", second.text);
+        source_close(s);
+        record_free(&r);
+    }
+}
+
+Test(data_files, a_table_that_names_a_field_twice_is_refused) {
+    expect_end("jsonl", kit_file("bad.csv", "prompt,prompt,completion\na,b,c\n", -1),
+               "bad.csv: the first row of the table", 0);
 }
 
 Test(data_files, a_bad_byte_behind_many_blocks_is_named) {
