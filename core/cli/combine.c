@@ -2,6 +2,7 @@
 #include "run/combine.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "run/base-quantizer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -103,18 +104,23 @@ int cli_combine(int count, char **words) {
         return cli_fail(&err);
     }
     registry *plugins = registry_create();
+    recipe *base = NULL;
     session s = {0};
     combine_report report = {0};
+    base_quantizer_choose(plugins, NULL, o.adapters, o.adapter_count, &base, &err);
     const session_request q = {.model = words[first],
                                .precision = "f32",
                                .threads = o.threads,
                                .folders = o.adapters,
                                .folder_count = o.adapter_count,
+                               .base = base,
                                .plugins = plugins};
-    if (session_open(&q, &s, &err) == GRAFT_OK && session_load(&s, 0, &err) == GRAFT_OK &&
-        combine_write(&s, plugins, &w.how, o.output, &report, &err) == GRAFT_OK)
+    if (!err.code && session_open(&q, &s, &err) == GRAFT_OK && session_load(&s, 0, &err) == GRAFT_OK &&
+        combine_write(&s, plugins, &w.how, o.output, &report, &err) == GRAFT_OK &&
+        (!base || base_quantizer_write(base, o.output, &err) == GRAFT_OK))
         print_combined(&report, &o);
     session_close(&s);
+    recipe_free(base);
     registry_free(plugins);
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }

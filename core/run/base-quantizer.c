@@ -18,6 +18,13 @@ int base_quantizer_write(const recipe *r, const char *folder, graft_error *err) 
     return err->code;
 }
 
+int base_quantizer_known(const char *folder) {
+    char *const path = path_in(folder);
+    const int known = file_exists(path);
+    free(path);
+    return known;
+}
+
 /* NULL: the folder says nothing. Owned by the caller. */
 static char *text_of(const char *folder) {
     char *const path = path_in(folder), *text = NULL;
@@ -55,8 +62,9 @@ int base_quantizer_choose(registry *plugins, const char *word, const char *const
                      folders[0], folders[i]);
             return GRAFT_OK;
         }
-    char *const path = count ? path_in(folders[0]) : NULL;
-    if (path && file_exists(path) && load(plugins, path, out, err))
+    if (count == 0 || !base_quantizer_known(folders[0])) return GRAFT_OK;
+    char *const path = path_in(folders[0]);
+    if (load(plugins, path, out, err))
         fail_within(err, "%s was trained on a quantized base; --quantizer none takes it as it is stored", folders[0]);
     free(path);
     return err->code;

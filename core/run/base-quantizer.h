@@ -5,6 +5,8 @@
 
 int base_quantizer_write(const recipe *r, const char *folder, graft_error *err);
 
+int base_quantizer_known(const char *folder); /* 1: the folder says something */
+
 /* 1: both adapters were trained on the same base, or neither says; 0: not. */
 int base_quantizer_same(const char *folder, const char *other);
 

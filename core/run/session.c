@@ -3,6 +3,7 @@
 #include "formats/targets.h"
 #include "run/adapter-folder.h"
 #include "run/base-digest.h"
+#include "run/base-quantizer.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,9 @@ static int start_of(session *s, const recipe *r, int32_t n, adapt_spec *spec, gr
         for (int o = 0; strcmp(r->sections[k].title, title) == 0 && o < r->sections[k].own.count; o++)
             given[o] = r->sections[k].own.origins[o].file != NULL;
     s->starts[n] = from->start;
+    if (base_quantizer_known(from->start) && !s->quantized_by && !model_is_packed(s->model))
+        log_warn("%s was trained on a quantized base, this run's is not; its quantizer.ini has the [quantizer] to add",
+                 from->start);
     void *config = from->use.config;
     return adapter_folder_start(from->start, spec, config, given, &s->memory, err);
 }

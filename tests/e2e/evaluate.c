@@ -94,6 +94,16 @@ Test(evaluate, an_adapter_of_a_quantized_base_is_measured_on_that_base) {
                  text);
     cr_expect(strstr(text, "q and plain were trained on bases that were quantized differently"), "%s", text);
     free(text);
+    /* so does what is made of several, and who goes on without it is told */
+    cr_expect_eq(kit_graft(folder, "merge model --adapter q --adapter q --combine linear -o both", &text), 0, "%s",
+                 text);
+    cr_expect(kit_same(folder, "q", "both", "quantizer.ini"));
+    free(text);
+    char *const options = mem_format("--set adapter.start=%s/q --set output.path=%s/again", folder, folder);
+    cr_expect_eq(kit_train(folder, "plain", options, &text), 0, "%s", text);
+    cr_expect(strstr(text, "q was trained on a quantized base, this run's is not"), "%s", text);
+    free(options);
+    free(text);
     kit_remove(folder);
 }
 
