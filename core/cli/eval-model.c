@@ -100,21 +100,36 @@ static int measure_answers(job *j, int64_t number, graft_error *err) {
     return err->code;
 }
 
+/* "a + b" of all adapters; owned by the caller. */
+static char *all_names(const session *s) {
+    strbuf names = {0};
+    for (int32_t n = 0; n < s->spec_count; n++)
+        strbuf_printf(&names, "%s%s", n ? " + " : "", s->starts[n]);
+    return names.text;
+}
+
+/* Row -1 is the base alone. */
 static int measure(job *j, const char *folder, graft_error *err) {
     scores *s = j->e->scores;
-    for (int32_t n = -1; n < j->s.spec_count && !err->code; n++) {
+    const int together = j->e->wishes->together && j->s.spec_count > 1;
+    const int32_t rows = together ? 1 : j->s.spec_count;
+    char *const all = together ? all_names(&j->s) : NULL;
+    for (int32_t n = -1; n < rows && !err->code; n++) {
         const int64_t number = s->count;
-        scores_add(s, n < 0 ? folder : j->s.starts[n])->quantizer =
-            j->s.quantized_by ? j->s.quantized_by->quantizer.use.component->name : NULL;
-        if (j->s.adapters) adapt_enable(j->s.adapters, -1, 0);
-        if (n >= 0) adapt_enable(j->s.adapters, n, 1);
+        scores_add(s, n < 0      ? folder
+                      : together ? all
+                                 : j->s.starts[n])
+            ->quantizer = j->s.quantized_by ? j->s.quantized_by->quantizer.use.component->name : NULL;
+        if (j->s.adapters) adapt_enable(j->s.adapters, -1, together && n >= 0);
+        if (n >= 0 && !together) adapt_enable(j->s.adapters, n, 1);
         if (scores_want(s, METRIC_OF_TOKENS) || scores_want(s, METRIC_OF_CHOICE)) measure_tokens(j, number, err);
         if (scores_want(s, METRIC_OF_TEXT) && !err->code) measure_answers(j, number, err);
     }
+    free(all);
     return err->code;
 }
 
-/* One model: the base alone, then each of `folders` alone, which were all trained on the same base. */
+/* One model: the base alone, then each of `folders` alone (or all), which were all trained on the same base. */
 static int eval_group(evaluating *e, const char *folder, const char *const *folders, int32_t count, graft_error *err) {
     static const char *const precisions[] = {"auto", "f32", "bf16"}; /* RECIPE_PRECISION_... */
     job j = {.e = e};
@@ -148,7 +163,7 @@ int eval_model(evaluating *e, const char *folder, int adapters, graft_error *err
     const cli_options *const o = e->o;
     const char *group[CLI_MOST];
     int done[CLI_MOST] = {0};
-    if (adapters == 0) return eval_group(e, folder, NULL, 0, err);
+    if (adapters == 0 || e->wishes->together) return eval_group(e, folder, o->adapters, adapters, err);
     for (int a = 0; a < adapters && !err->code; a++) {
         int32_t count = 0;
         for (int b = a; b < adapters; b++)

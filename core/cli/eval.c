@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DATA = 256, MAX_LENGTH, METRICS, MAX_NEW, BATCH, STOP, TEXT, CONTEXT, STRIDE, PREDICTIONS };
+enum { DATA = 256, MAX_LENGTH, METRICS, MAX_NEW, BATCH, STOP, TEXT, CONTEXT, STRIDE, PREDICTIONS, TOGETHER };
 
 static int too_many(const char *option) {
     graft_error err = {0};
@@ -25,6 +25,9 @@ static int own(void *context, int val, const char *text) {
         return cli_whole("--context", text, 2, 1 << 24, &w->context);
     case STRIDE:
         return cli_whole("--stride", text, 1, 1 << 24, &w->stride);
+    case TOGETHER:
+        w->together = 1;
+        return GRAFT_OK;
     case STOP:
         if (w->stop_count == EVAL_MOST) return too_many("--stop");
         w->stops[w->stop_count++] = text;
@@ -127,7 +130,8 @@ static int run(int count, char **words) {
         {"context",                  required_argument, NULL, CONTEXT},
         {"stride",              required_argument, NULL, STRIDE},
         {"predictions",           required_argument, NULL, PREDICTIONS},
-        {0           }
+        {"together",            no_argument, NULL, TOGETHER},
+        {0             }
     };
     cli_options o;
     eval_wishes w = {.max_new = 128, .batch = 8};
@@ -160,12 +164,13 @@ const command command_eval = {
     "eval", "compare base, adapters and models: loss, answers, choices",
     "usage: graft eval MODEL... [--adapter DIR]... [--data FILE | --ini run.ini] [--metrics LIST] [--max-length N]\n"
     "                  [--max-new 128] [--batch 8] [--stop TEXT]... [--output FILE] [--set data.key=value]...\n"
-    "                  [--quantizer FILE.ini|none] [--json]\n"
+    "                  [--together] [--quantizer FILE.ini|none] [--json]\n"
     "       graft eval MODEL... [--adapter DIR]... --text FILE [--context N] [--stride N]\n"
     "       graft eval --predictions FILE... [--metrics LIST] [--output FILE] [--json]\n\n"
-    "Every line is measured on the same records: each MODEL, and the first one with each adapter alone. Behind a value "
-    "stands its\n"
-    "95 % interval (bootstrap over records), and how far it lies from the first line's, with the interval of that "
+    "Every line is measured on the same records: each MODEL, and the first one with each adapter alone, or with all of "
+    "them\n"
+    "(--together). Behind a value stands its 95 % interval (bootstrap over records), and how far it lies from the "
+    "first line's, with the interval of that "
     "change.\n\n"
     "The data is FILE, or the validation set of the INI, or that of the run which made the first adapter "
     "(DIR/run.ini).\n"

@@ -9,7 +9,7 @@
 enum { EVAL_MOST = 64 }; /* of --predictions and of --stop */
 typedef struct {
     const char *data, *text, *metrics, *predictions[EVAL_MOST], *stops[EVAL_MOST];
-    int prediction_count, stop_count;
+    int prediction_count, stop_count, together;
     int64_t max_length, max_new, batch, context, stride; /* context, stride: 0, as the model says */
 } eval_wishes;
 
@@ -22,7 +22,7 @@ typedef struct {
     file_writer *output; /* of --output; NULL: none */
 } evaluating;
 
-/* eval-model.c: the model alone and with each of the first `adapters` adapters alone, to e->scores. Adapters whose training quantized
+/* eval-model.c: the model alone and with each of the first `adapters` adapters alone, or with all of them, to e->scores. Adapters whose training quantized
  * the base are measured on that base, which has a row of its own. */
 int eval_model(evaluating *e, const char *folder, int adapters, graft_error *err);
 /* eval-report.c */
