@@ -19,7 +19,7 @@ typedef struct {
     const int32_t *labels;    /* not shifted: the label of a token is what the token before it should predict         */
     const int32_t *positions; /* increasing in a document; NULL: 0, 1, 2 ... from its first token, padding included   */
     const int32_t *documents; /* where the number changes a new document begins; NULL: one document, or, with
-                                 `positions`, one begins wherever they do not increase                                */
+                                 `positions`, one begins wherever they do not increase, or without `mask` not by one  */
     const uint8_t *mask;      /* 0: padding, which is not computed; NULL: none                                        */
 } sequence;
 

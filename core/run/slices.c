@@ -32,10 +32,12 @@ static int is_kept(const sequence *s, int64_t t) {
     return !s->mask || s->mask[t];
 }
 
+/* Where documents are not told, positions tell them: any step but one where nothing is padded, as the reference has it. */
 static int begins_document(const sequence *s, int64_t before, int64_t t) {
     if (before < 0) return 1;
     if (s->documents) return s->documents[t] != s->documents[before];
-    return s->positions && s->positions[t] <= s->positions[before];
+    if (!s->positions) return 0;
+    return s->mask ? s->positions[t] <= s->positions[before] : s->positions[t] != s->positions[before] + 1;
 }
 
 static int read_label(const cutting *c, const sequence *s, int64_t t, int32_t *target, graft_error *err) {

@@ -79,6 +79,17 @@ Test(slices, positions_that_do_not_increase_begin_a_document) {
     EXPECT(got.at[0].positions, 3, 4, 0, 1, 2);
 }
 
+Test(slices, positions_that_jump_begin_a_document_where_nothing_is_padded) {
+    static const int32_t ids[] = {1, 2, 3, 4}, positions[] = {0, 1, 5, 6};
+    add(4, ids, NULL)->positions = positions;
+    sequence *const padded = add(4, ids, NULL);
+    padded->positions = positions;
+    padded->mask = (uint8_t[]){1, 1, 1, 1};
+    cut(8, 0, 0);
+    EXPECT(got.at[0].start, 0, 2, 4, 8);
+    EXPECT(got.at[0].targets, 2, -1, 4, -1, 2, 3, 4, -1);
+}
+
 Test(slices, whole_sequences_fill_slices_in_order) {
     static const int32_t ids[] = {1, 2, 3};
     for (int i = 0; i < 4; i++)
