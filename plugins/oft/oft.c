@@ -9,13 +9,16 @@
  *   Cayley:   R = (I - Q)·(I + Q)⁻¹ = 2X - I,   X = (I + Q)⁻¹
  *   Neumann:  R = I + 2Q + 2Q² + ... + 2Qᵐ⁻¹ + Qᵐ,   the first terms of Cayley's series (for -Q, as PEFT has it): no inverse,
  *             orthogonal as long as Q is small.
+ * `share` turns all blocks alike. `coft` keeps every Q no longer than eps / √blocks: the constrained form of the paper.
+ *
  * k counts blocks, i j l places in a block, p entries of the triangle. */
 #include <graft/graft.h>
 #include <stdio.h>
 
 typedef struct {
     int64_t block_size, blocks, terms;
-    int32_t neumann;
+    double eps;
+    int32_t neumann, share, coft;
 } oft;
 
 static const graft_option options[] = {
@@ -24,6 +27,9 @@ static const graft_option options[] = {
     GRAFT_OPTION_INT(oft, blocks, 0, 0, 65536, "instead of block_size: into how many blocks x is cut", "r"),
     GRAFT_OPTION_INT(oft, terms, 5, 2, 32, "of the Neumann series", "num_cayley_neumann_terms"),
     GRAFT_OPTION_BOOL(oft, neumann, 1, "the series instead of the exact Cayley transform", "use_cayley_neumann"),
+    GRAFT_OPTION_BOOL(oft, share, 0, "one rotation for all blocks", "block_share"),
+    GRAFT_OPTION_BOOL(oft, coft, 0, "hold the rotations near the identity", "coft"),
+    GRAFT_OPTION_REAL(oft, eps, 6e-5, 0, 1e6, "how near, with coft: the largest length of all Q together", "eps"),
 };
 
 /* row: √ is exact, since where a row begins (b - 1/2 - row)² stands under it, and less behind. */
@@ -32,7 +38,7 @@ static const graft_slot slots[] = {
     GRAFT_SLOT_NUMBER("count", "in / b"),
     GRAFT_SLOT_NUMBER("pairs", "b * (b - 1) / 2"),
     GRAFT_SLOT_NUMBER("last", "terms > 2 ? max(3, terms - 1) : 1"),
-    GRAFT_SLOT_PARAM("V", "count, pairs", "V = 0", "oft_R.weight", NULL),
+    GRAFT_SLOT_PARAM("V", "share ? 1 : count, pairs", "V = 0", "oft_R.weight", NULL),
     GRAFT_SLOT_BUFFER("row", "pairs", "row[p] = floor(b - 0.5 - sqrt((b - 0.5) * (b - 0.5) - 2 * p))", NULL),
     GRAFT_SLOT_BUFFER("col", "pairs", "col[p] = p + 1 + row[p] * (row[p] + 3 - 2 * b) / 2", NULL),
     GRAFT_SLOT_STEP("Q", "count, b, b"),
@@ -40,17 +46,15 @@ static const graft_slot slots[] = {
     GRAFT_SLOT_TEMP("P", "last + 1, count, b, b"), /* Horner's sums: P_m = c_m·I + Q·P_{m+1}, R = P_0 */
     GRAFT_SLOT_TEMP("X", "count, b, b"),
     GRAFT_SLOT_TEMP("Y", "count, b, b"),
-    GRAFT_SLOT_TEMP("G", "count, b, b"),  /* ∂loss / ∂R */
-    GRAFT_SLOT_TEMP("S", "count, b * b"), /* ∂loss / ∂Q */
-    GRAFT_SLOT_TEMP("size2", "count"),    /* ‖Q‖²       */
+    GRAFT_SLOT_TEMP("G", "count, b, b"),                /* ∂loss / ∂R */
+    GRAFT_SLOT_TEMP("S", "count, b * b"),               /* ∂loss / ∂Q */
+    GRAFT_SLOT_TEMP("size2", "count"),                  /* ‖Q‖²       */
+    GRAFT_SLOT_TEMP("f", "coft * (share ? 1 : count)"), /* coft: what Q is shortened by */
 };
 
 static const graft_field fields[] = {
-    {"peft_type",    "OFT"  },
-    {"coft",         "false"},
-    {"block_share",  "false"},
-    {"eps",          "*"    }, /* of coft */
-    {"init_weights", "*"    },
+    {"peft_type",    "OFT"},
+    {"init_weights", "*"  },
 };
 
 /* The factor of n that is nearest to `wanted`, the lower of two. */
@@ -76,7 +80,8 @@ static void bind(graft_call *c) {
         c->services->refuse(c, "blocks of one feature cannot turn");
     else if (b > 2048)
         c->services->fail(c, "blocks of more than 2048 features: choose more blocks");
-    c->services->set(c, "b", (double)b);
+    else
+        c->services->set(c, "b", (double)b);
 }
 
 /* The power at which the series ends; with PEFT three and four terms are the same. */
@@ -110,9 +115,24 @@ static void invert(graft_call *c) {
     }
 }
 
+/* ‖Q‖² is twice the sum of squares of its triangle. */
+static void shorten(graft_call *c) {
+    graft_run(c, "f[k] = 2 * V[k,p] * V[k,p]");
+    graft_run(c, "f    = f > eps * eps / (share ? 1 : count) ? eps / sqrt(f * (share ? 1 : count)) : 1");
+}
+
 static void prepare(graft_call *c) {
     const oft *self = c->self;
-    graft_run(c, "Q[k,i,j] = sign(j - i) * V[k,min(i, j) * (2 * b - min(i, j) - 1) / 2 + abs(i - j) - 1]");
+    const char *const row = self->share ? "0" : "k";
+    char text[128];
+    snprintf(text, sizeof text,
+             "Q[k,i,j] = sign(j - i) * V[%s,min(i, j) * (2 * b - min(i, j) - 1) / 2 + abs(i - j) - 1]", row);
+    graft_run(c, text);
+    if (self->coft) {
+        shorten(c);
+        snprintf(text, sizeof text, "Q[k,i,j] *= f[%s]", row);
+        graft_run(c, text);
+    }
     if (self->neumann) {
         horner(c);
         graft_run(c, "R[k,i,j] = P[0,k,i,j]");
@@ -153,7 +173,16 @@ static void backward(graft_call *c) {
         backward_series(c);
     else
         backward_cayley(c);
-    graft_run(c, "dV[k,p] += S[k,row[p] * b + col[p]] - S[k,col[p] * b + row[p]]"); /* Q = U - Uᵀ, U the triangle */
+    graft_run(c, self->share ? "dV[0,p] += S[k,row[p] * b + col[p]] - S[k,col[p] * b + row[p]]"
+                             : "dV[k,p] += S[k,row[p] * b + col[p]] - S[k,col[p] * b + row[p]]"); /* Q = U - Uᵀ */
+}
+
+/* The parameter itself is what is shortened, as PEFT does in front of the next pass; so the gradient knows nothing of f. */
+static void after_step(graft_call *c) {
+    const oft *self = c->self;
+    if (!self->coft || c->round > 0) return;
+    shorten(c);
+    graft_run(c, "V[k,p] *= f[k]");
 }
 
 static void save(graft_call *c) { /* PEFT wants one of the two */
@@ -169,6 +198,7 @@ static const graft_adapter adapter = {
     .prepare = prepare,
     .forward = forward,
     .backward = backward,
+    .after_step = after_step,
     .save = save,
 };
 

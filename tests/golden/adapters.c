@@ -239,6 +239,13 @@ static void check_rslora(const char *name) {
     check_made(name, settings, "adapter_model.safetensors", "nothing");
 }
 
+Test(adapters, oft_that_is_held_no_shorter_than_it_is) {
+    json_t *const settings = settings_of("oft-b8");
+    json_object_set_new(settings, "coft", json_true());
+    json_object_set_new(settings, "eps", json_real(1000));
+    check_made("oft-b8", settings, "adapter_model.safetensors", "nothing");
+}
+
 Test(adapters, dora_pissa_and_olora_know_the_scale_of_rslora) {
     check_rslora("dora-r8");
     check_rslora("pissa-r8");
