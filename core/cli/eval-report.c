@@ -18,13 +18,12 @@ static void print_interval(char out[48], interval i, const char *format) {
 static void print_score(const model_scores *m, const score *v) {
     char of_value[48], of_change[48];
     char *const name = m->quantizer ? mem_format("%s (%s)", m->name, m->quantizer) : mem_copy_text(m->name);
-    print_interval(of_value, v->of_value, "%.4g");
-    printf("  %-38s %10.4f  %-22s", name, v->value, of_value);
-    if (v->compared) {
-        print_interval(of_change, v->of_change, "%+.4g");
-        printf(" %+10.4f  %-22s %s", v->change, of_change, v->verdict);
-    }
-    putchar('\n');
+    print_interval(of_value, v->of_value, "%.4f");
+    print_interval(of_change, v->of_change, "%+.4f");
+    if (v->compared)
+        printf("  %-38s %10.4f  %-22s %+10.4f  %-22s %s\n", name, v->value, of_value, v->change, of_change, v->verdict);
+    else
+        printf("  %-38s %10.4f  %s\n", name, v->value, of_value);
     free(name);
 }
 
@@ -32,8 +31,8 @@ static void print_table(const scores *s) {
     for (int32_t i = 0; i < s->metric_count; i++) {
         char title[80];
         snprintf(title, sizeof title, "%s (%lld records)", s->metrics[i]->name, (long long)s->models[0].records[i]);
-        printf("%s%-40s %10s  %-22s", i ? "\n" : "", title, "", "95 % interval");
-        printf(s->count > 1 ? " %10s  %s\n" : "\n", "change", "95 % interval");
+        printf("%s%-52s 95 %% interval", i ? "\n" : "", title);
+        printf(s->count > 1 ? "             change  95 %% interval\n" : "\n");
         for (int64_t m = 0; m < s->count; m++) {
             const score v = scores_value(s, m, i);
             print_score(&s->models[m], &v);
