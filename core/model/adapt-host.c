@@ -156,25 +156,55 @@ void adapt_quantize(graft_call *g, const char *from, const char *to) {
     if (c->a->round_trip) c->a->round_trip(c->a->round_trip_context, c->a->points[c->i->point].tensor, target, c->err);
 }
 
+/* Unsigned numbers in the order of the values; -0 is 0. */
+static uint64_t sort_key(double value) {
+    uint64_t bits;
+    value += 0.0;
+    memcpy(&bits, &value, sizeof bits);
+    return bits >> 63 ? ~bits : bits | UINT64_C(1) << 63;
+}
+
 typedef struct {
-    double value;
+    uint64_t key;
     int64_t place;
 } ranked;
 
-static int by_value(const void *a, const void *b) {
-    const ranked *x = a, *y = b;
-    if (x->value != y->value) return x->value < y->value ? -1 : 1;
-    return x->place < y->place ? -1 : x->place > y->place;
+/* Few are compared each with each. */
+static void rank_few(const double *values, int64_t count, int64_t *order) {
+    for (int64_t i = 0; i < count; i++) {
+        order[i] = 0;
+        for (int64_t k = 0; k < count; k++)
+            order[i] += values[k] < values[i] || (k < i && values[k] == values[i]);
+    }
 }
 
+/* By one byte of the key after the other, the last first; a byte that all share is passed over. */
 void adapt_rank(const double *values, int64_t count, int64_t *order) {
-    ranked *r = mem_new((size_t)count + 1, sizeof *r);
+    enum { FEW = 32 };
+    if (count <= FEW) {
+        rank_few(values, count, order);
+        return;
+    }
+    ranked *from = mem_new((size_t)count + 1, sizeof *from), *to = mem_new((size_t)count + 1, sizeof *to);
     for (int64_t i = 0; i < count; i++)
-        r[i] = (ranked){values[i], i};
-    qsort(r, (size_t)count, sizeof *r, by_value);
+        from[i] = (ranked){sort_key(values[i]), i};
+    for (int shift = 0; shift < 64; shift += 8) {
+        int64_t start[257] = {0};
+        for (int64_t i = 0; i < count; i++)
+            start[(from[i].key >> shift & 255) + 1]++;
+        if (start[(from[0].key >> shift & 255) + 1] == count) continue;
+        for (int b = 0; b < 256; b++)
+            start[b + 1] += start[b];
+        for (int64_t i = 0; i < count; i++)
+            to[start[from[i].key >> shift & 255]++] = from[i];
+        ranked *const sorted = to;
+        to = from;
+        from = sorted;
+    }
     for (int64_t i = 0; i < count; i++)
-        order[r[i].place] = i;
-    free(r);
+        order[from[i].place] = i;
+    free(from);
+    free(to);
 }
 
 /* ---- what a folder gets ---- */

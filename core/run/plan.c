@@ -9,8 +9,8 @@
 
 enum { DOCUMENTS_WITH_VIRTUAL_ROWS = 8, COMFORT_PERCENT = 70 };
 /* ids, labels, mask of a token; its id, position, target, key and origin in the slices */
-/* W and M as numbers, |W| and its place in double, and both once more while they are sorted */
-enum { BYTES_OF_A_RANK = 8 + 16 + 16 };
+/* W as the device has it, what a callback reads of it in double, and both once more on the way */
+enum { BYTES_OF_A_WEIGHT_READ = 2 * (4 + 8) };
 enum { BYTES_OF_A_TOKEN = 40, FILE_BUFFERS = 8 << 20, COPIES_OF_A_PARAMETER = 3 };
 
 /* ---- the memory there is ---- */
@@ -99,14 +99,14 @@ static void count_calibration(session *s, int64_t calibration, plan *p) {
     p->bytes.host += calibration * BYTES_OF_A_TOKEN;
 }
 
-/* Masks are made from the numbers of one matrix, ranked on the host. */
-static int64_t ranking(const session *s) {
+/* Masks are made from the numbers of one matrix on the host. */
+static int64_t choosing(const session *s) {
     adapt_mask_report m;
     int64_t widest = 0;
     for (int32_t spec = 0; spec < s->spec_count; spec++)
         for (int32_t n = 0; adapt_masked(s->adapters, spec, n, &m); n++)
             if (m.all > widest) widest = m.all;
-    return widest * BYTES_OF_A_RANK;
+    return widest * BYTES_OF_A_WEIGHT_READ;
 }
 
 /* Bytes of the largest one: they are written and read back one after the other. */
@@ -133,7 +133,7 @@ static void count_bytes(session *s, const data_source *d, const optimizer *o, in
     b->activations = m.activations;
     b->scratch = m.scratch;
     b->host = d->step_tokens * BYTES_OF_A_TOKEN + FILE_BUFFERS + COPIES_OF_A_PARAMETER * widest_parameter(s->adapters);
-    b->host += ranking(s);
+    b->host += choosing(s);
     count_calibration(s, calibration, p);
     p->trainable = a.trainable;
     p->disk = p->steps ? b->parameters + b->optimizer + 2 * a.parameters : 0;

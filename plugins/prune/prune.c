@@ -88,41 +88,22 @@ static void observe(graft_call *c) {
     if (by_input(c->self)) graft_run(c, "a[i] += x[n,i] * x[n,i]");
 }
 
-/* ---- which are zero: size (count) -> mask (count), `order` is scratch ---- */
-
-/* The `zeros` smallest, the first of equal ones. */
-static void smallest(const graft_call *c, double *size, int64_t count, int64_t zeros, int64_t *order) {
-    c->services->rank(size, count, order);
-    for (int64_t i = 0; i < count; i++)
-        size[i] = order[i] >= zeros;
-}
-
-static void up_to(double *size, int64_t count, double threshold) {
-    for (int64_t i = 0; i < count; i++)
-        size[i] = size[i] > threshold;
-}
-
-static void matrix(const graft_call *c, double *size, int64_t count, double share, int64_t *order) {
-    const prune *o = c->self;
-    const int64_t place = (int64_t)((double)count * share);
-    double threshold = 0;
-    if (o->exact) {
-        smallest(c, size, count, place, order);
-        return;
-    }
-    c->services->rank(size, count, order);
-    for (int64_t i = 0; i < count; i++)
-        if (order[i] == place) threshold = size[i];
-    up_to(size, count, threshold);
-}
-
-/* ---- one threshold for all: found by counting, 16 and 15 bits of it in two rounds over all sites ---- */
+/* ---- a threshold, found by counting: 16 of its bits, then 15, without sorting ---- */
 
 static uint32_t bits_of(double size) {
     const float narrow = (float)size;
     uint32_t bits;
     memcpy(&bits, &narrow, sizeof bits);
     return bits;
+}
+
+/* Counts by their leading bits (high NULL), or those that begin with *high by the others. */
+static void count_sizes(const double *size, int64_t count, const uint32_t *high, double *counts) {
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t bits = bits_of(size[i]);
+        if (!high) counts[bits >> LOW_BITS]++;
+        if (high && bits >> LOW_BITS == *high) counts[bits & ((1u << LOW_BITS) - 1)]++;
+    }
 }
 
 /* The bin in which place *place lies; *place becomes its place in that bin. */
@@ -133,31 +114,58 @@ static uint32_t bin_of(const double *counts, double *place) {
     return bin;
 }
 
-static void together(graft_call *c, double *size, int64_t count, double share) {
-    double *counts = calloc(2 * BINS, sizeof *counts), all = 0;
+/* size -> mask: 0 below the threshold, and of those that are equal to it the first `equal` (-1: all). */
+static void cut(double *size, int64_t count, uint32_t threshold, int64_t equal) {
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t bits = bits_of(size[i]);
+        size[i] = bits > threshold || (bits == threshold && equal == 0);
+        if (bits == threshold && equal > 0) equal--;
+    }
+}
+
+/* Of one matrix at once; of all in three rounds, in which the counts of all sites add up. */
+static void by_threshold(graft_call *c, double *size, int64_t count, double share) {
+    const prune *o = c->self;
+    const int all = o->method == GLOBAL;
+    double *counts = calloc(2 * BINS, sizeof *counts), total = 0;
     if (!counts) {
         c->services->fail(c, "no memory to count the weights");
         return;
     }
-    if (c->round > 0 || c->step == 0 || c->site->site > 0) c->services->read(c, "counts", counts);
-    for (int64_t i = 0; i < count && c->round == 0; i++)
-        counts[bits_of(size[i]) >> LOW_BITS]++;
+    if (all && (c->round > 0 || c->step == 0 || c->site->site > 0)) c->services->read(c, "counts", counts);
+    if (!all || c->round == 0) count_sizes(size, count, NULL, counts);
     for (uint32_t b = 0; b < BINS; b++)
-        all += counts[b];
-    double place = floor(all * share);
+        total += counts[b];
+    double place = floor(total * share);
     const uint32_t high = bin_of(counts, &place);
-    for (int64_t i = 0; i < count && c->round == 1; i++)
-        if (bits_of(size[i]) >> LOW_BITS == high) counts[BINS + (bits_of(size[i]) & ((1u << LOW_BITS) - 1))]++;
-    if (c->round < 2) {
-        c->services->write(c, "counts", counts);
-    } else {
-        const uint32_t bits = high << LOW_BITS | bin_of(counts + BINS, &place);
-        float threshold;
-        memcpy(&threshold, &bits, sizeof threshold);
-        up_to(size, count, (double)threshold);
+    if (!all || c->round == 1) count_sizes(size, count, &high, counts + BINS);
+    const uint32_t threshold = high << LOW_BITS | bin_of(counts + BINS, &place);
+    if (!all || c->round == 2) {
+        cut(size, count, threshold, o->exact ? (int64_t)place : -1);
         c->services->write(c, "M", size);
+    } else {
+        c->services->write(c, "counts", counts);
     }
     free(counts);
+}
+
+/* ---- the smallest of a group: a row, or m neighbours ---- */
+
+static void by_group(graft_call *c, double *size, int64_t count, double share) {
+    const prune *o = c->self;
+    const int64_t in = c->site->in, group = o->method == WANDA ? in : o->m;
+    const int64_t zeros = o->method == WANDA ? (int64_t)((double)in * share) : o->n;
+    int64_t *order = malloc((size_t)group * sizeof *order);
+    for (int64_t first = 0; order && first < count; first += group) {
+        c->services->rank(size + first, group, order);
+        for (int64_t i = 0; i < group; i++)
+            size[first + i] = order[i] >= zeros;
+    }
+    if (order)
+        c->services->write(c, "M", size);
+    else
+        c->services->fail(c, "no memory to rank the weights");
+    free(order);
 }
 
 /* ---- by site ---- */
@@ -173,28 +181,21 @@ static void sizes(graft_call *c, double *size, double *a) {
 
 static void choose(graft_call *c, double share) {
     const prune *o = c->self;
-    const int64_t in = c->site->in, count = c->site->out * in, group = o->method == WANDA ? in : o->m;
-    const int64_t zeros = o->method == WANDA ? (int64_t)((double)in * share) : o->n;
+    const int64_t in = c->site->in, count = c->site->out * in;
     double *size = malloc((size_t)count * sizeof *size), *a = calloc((size_t)in, sizeof *a);
-    int64_t *order = malloc((size_t)(o->method == MAGNITUDE ? count : group) * sizeof *order);
-    if (!size || !a || !order) {
-        c->services->fail(c, "no memory to rank the weights");
-    } else {
+    if (size && a) {
         sizes(c, size, a);
-        if (o->method == MAGNITUDE)
-            matrix(c, size, count, share, order);
+        if (o->method == MAGNITUDE || o->method == GLOBAL)
+            by_threshold(c, size, count, share);
         else if (o->method == KEEP)
-            up_to(size, count, 0);
-        for (int64_t first = 0; (by_input(o) || o->method == NM) && first < count; first += group)
-            smallest(c, size + first, group, zeros, order);
-        if (o->method == GLOBAL)
-            together(c, size, count, share);
-        else
             c->services->write(c, "M", size);
+        else
+            by_group(c, size, count, share);
+    } else {
+        c->services->fail(c, "no memory for the sizes of the weights");
     }
     free(size);
     free(a);
-    free(order);
 }
 
 static void init(graft_call *c) {

@@ -1,6 +1,7 @@
 /* prune — the plugin's masks of the goldens' matrices, every entry: its init runs on services that this file is. */
 #include "base/file.h"
 #include "base/json.h"
+#include "base/philox.h"
 #include "formats/safetensors.h"
 #include "model/adapt-private.h"
 #include "plugin/registry.h"
@@ -167,4 +168,26 @@ Test(prune, masks_are_those_of_the_goldens) {
     safetensors_close(st);
     json_decref(meta);
     registry_free(plugins);
+}
+
+/* By definition: the place of each in a stable ascending order. */
+Test(prune, ranks_are_stable_for_few_values_and_for_many) {
+    enum { MOST = 1500 };
+    double values[MOST];
+    int64_t order[MOST];
+    for (int64_t count = 0; count <= MOST; count += count < 40 ? 1 : 730) {
+        for (int64_t i = 0; i < count; i++) {
+            const double drawn = philox_uniform(5, (uint64_t)count, (uint64_t)i) - 0.5;
+            values[i] = i % 3 == 0   ? floor(drawn * 8)
+                        : i % 3 == 1 ? (i % 2 ? 0.0 : -0.0)
+                                     : drawn * pow(10, i % 40 - 20);
+        }
+        adapt_rank(values, count, order);
+        for (int64_t i = 0; i < count; i++) {
+            int64_t place = 0;
+            for (int64_t k = 0; k < count; k++)
+                place += values[k] < values[i] || (k < i && values[k] == values[i]);
+            cr_assert_eq(order[i], place, "%lld of %lld: %g", (long long)i, (long long)count, values[i]);
+        }
+    }
 }
