@@ -1,16 +1,14 @@
 /* graft generate — text from a model, with its adapters or beside the bare base. */
 #include "model/generate.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/philox.h"
 #include "cli/cli.h"
+#include "cli/prompts.h"
 #include "cli/sampling.h"
 #include "formats/generation-config.h"
 #include "run/base-quantizer.h"
-#include "text/chat.h"
-#include "text/conversation.h"
-#include "text/tokenizer.h"
+#include "run/progress.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +17,7 @@ enum { PROMPT = 256, IDS, COMPARE, IGNORE_EOS, MESSAGES, TEMPLATE, BATCH };
 static const uint64_t stream_prompt = 0x70726F6D7074u; /* of the seed: "prompt" */
 
 typedef struct {
-    const char *prompt, *ids, *messages, *template;
+    prompt_sources from;
     int compare, ignore_eos;
     int64_t batch; /* prompts at a time */
     sampling_wishes sampling;
@@ -27,142 +25,14 @@ typedef struct {
 
 static int own(void *context, int val, const char *text) {
     wishes *w = context;
-    if (val == PROMPT) w->prompt = text;
-    if (val == IDS) w->ids = text;
-    if (val == MESSAGES) w->messages = text;
-    if (val == TEMPLATE) w->template = text;
+    if (val == PROMPT) w->from.text = text;
+    if (val == IDS) w->from.ids = text;
+    if (val == MESSAGES) w->from.messages = text;
+    if (val == TEMPLATE) w->from.template = text;
     if (val == BATCH) return cli_whole("--batch", text, 1, 256, &w->batch);
     w->compare |= val == COMPARE;
     w->ignore_eos |= val == IGNORE_EOS;
     return val >= SAMPLING_MAX_NEW ? sampling_option(&w->sampling, val, text) : GRAFT_OK;
-}
-
-/* ---- prompts: one argument, ids, or a file with one prompt a line (JSON strings, or plain lines) ---- */
-
-typedef struct {
-    char *text;
-    int32_t *ids;
-    int64_t count;
-} prompt;
-
-typedef struct {
-    prompt *at;
-    int64_t count, capacity;
-    int64_t longest; /* tokens */
-} prompts;
-
-/* `special`: whether the tokenizer adds its own begin and end tokens; a chat template has written them. */
-static int add_text(prompts *p, const tokenizer *t, const char *text, int64_t length, int special, graft_error *err) {
-    tokenizer_encoding e = {0};
-    if (tokenizer_encode(t, text, length, special, &e, err) == GRAFT_OK) {
-        mem_reserve(p->at, p->count, p->capacity);
-        prompt *one = &p->at[p->count++];
-        *one = (prompt){.text = mem_new((size_t)length + 1, 1),
-                        .ids = mem_new((size_t)e.count + 1, sizeof(int32_t)),
-                        .count = e.count};
-        memcpy(one->text, text, (size_t)length);
-        if (e.count) memcpy(one->ids, e.ids, (size_t)e.count * sizeof(int32_t));
-    }
-    tokenizer_encoding_free(&e);
-    return err->code;
-}
-
-static int add_ids(prompts *p, const char *text, int64_t vocab, graft_error *err) {
-    prompt one = {.ids = mem_new(strlen(text) + 1, sizeof(int32_t))};
-    for (const char *at = text; *at;) {
-        char *end;
-        const long id = strtol(at, &end, 10);
-        if (end == at || id < 0 || id >= vocab) {
-            free(one.ids);
-            return fail(err, GRAFT_USAGE, "--ids \"%s\": ids are whole numbers below %lld, separated by commas", text,
-                        (long long)vocab);
-        }
-        one.ids[one.count++] = (int32_t)id;
-        at = end + strspn(end, ", []");
-    }
-    mem_reserve(p->at, p->count, p->capacity);
-    p->at[p->count++] = one;
-    return GRAFT_OK;
-}
-
-static int add_file(prompts *p, const tokenizer *t, const char *path, graft_error *err) {
-    char *bytes = NULL;
-    int64_t size, number = 0;
-    if (file_read(path, (int64_t)1 << 30, &bytes, &size, err)) return err->code;
-    for (char *line = bytes; line < bytes + size && !err->code;) {
-        char *end = memchr(line, '\n', (size_t)(bytes + size - line));
-        end = end ? end : bytes + size;
-        char name[64];
-        snprintf(name, sizeof name, "line %lld", (long long)++number);
-        json_t *value = NULL;
-        graft_error none = {0};
-        if (*line == '"' &&
-            json_read_text(line, (size_t)(end - line), name, JSON_DECODE_ANY, &value, &none) == GRAFT_OK)
-            add_text(p, t, json_string_value(value), (int64_t)json_string_length(value), 1, err);
-        else if (end > line)
-            add_text(p, t, line, end - line, 1, err);
-        if (err->code) fail_within(err, "%s %s", path, name);
-        json_decref(value);
-        line = end + 1;
-    }
-    free(bytes);
-    return err->code;
-}
-
-/* A conversation, or one a line, each up to where the model answers. */
-static int add_conversations(prompts *p, const tokenizer *t, const char *folder, const wishes *w, graft_error *err) {
-    char *bytes = NULL;
-    int64_t size = 0;
-    chat *c = NULL;
-    graft_error none = {0};
-    template_rendering text = {0};
-    json_t *whole = NULL;
-    if (file_read(w->messages, (int64_t)1 << 30, &bytes, &size, err) || chat_open(folder, w->template, &c, err)) {
-        free(bytes);
-        return err->code;
-    }
-    const int one =
-        json_read_text(bytes, (size_t)size, w->messages, JSON_LENIENT_DUPLICATES, &whole, &none) == GRAFT_OK;
-    json_decref(whole);
-    int64_t number = 0;
-    for (char *line = bytes; line < bytes + size && !err->code;) {
-        char *end = one ? NULL : memchr(line, '\n', (size_t)(bytes + size - line));
-        end = end ? end : bytes + size;
-        json_t *conversation = NULL;
-        char name[64];
-        snprintf(name, sizeof name, "line %lld", (long long)++number);
-        if (end > line && conversation_parse(line, (size_t)(end - line), name, &conversation, err) == GRAFT_OK &&
-            chat_render(c, conversation, 1, 0, &text, err) == GRAFT_OK)
-            add_text(p, t, text.text.text, (int64_t)text.text.length, 0, err);
-        if (err->code) fail_within(err, "%s %s", w->messages, name);
-        json_decref(conversation);
-        line = end + 1;
-    }
-    template_rendering_free(&text);
-    chat_free(c);
-    free(bytes);
-    return err->code;
-}
-
-static int read_prompts(prompts *p, const wishes *w, const cli_options *o, const tokenizer *t, const session *s,
-                        graft_error *err) {
-    const char *const folder = model_folder(s->model);
-    const int64_t vocab = model_descriptor(s->model)->vocab;
-    if (w->ids && add_ids(p, w->ids, vocab, err)) return err->code;
-    if (w->prompt && add_text(p, t, w->prompt, (int64_t)strlen(w->prompt), 1, err)) return err->code;
-    if (o->input && add_file(p, t, o->input, err)) return err->code;
-    if (w->messages && add_conversations(p, t, folder, w, err)) return err->code;
-    if (!p->count)
-        return fail(err, GRAFT_USAGE, "no prompt: use --prompt TEXT, --ids LIST, --input FILE or --messages FILE");
-    for (int64_t i = 0; i < p->count; i++) {
-        if (!p->at[i].count)
-            return fail(err, GRAFT_USAGE, "prompt %lld is empty, and this tokenizer puts no token in front of a text",
-                        (long long)i + 1);
-        if (model_check_length(s->model, s->adapters, p->at[i].count, err))
-            return fail_within(err, "prompt %lld is too long, shorten it", (long long)i + 1);
-        if (p->at[i].count > p->longest) p->longest = p->at[i].count;
-    }
-    return GRAFT_OK;
 }
 
 /* ---- answers ---- */
@@ -190,36 +60,40 @@ typedef struct {
     generation_config config;
     sample_settings settings;
     int64_t max_new;
-    int ignore_eos;
-    const model_shape *shape;
+    int32_t stops[GENERATION_EOS_MAX + 1];
+    int stop_count;
 } answering;
 
-static int stops_of(const answering *a, int32_t *stops) {
-    int n = 0;
-    for (int i = 0; !a->ignore_eos && i < a->config.eos_count; i++)
-        stops[n++] = (int32_t)a->config.eos[i];
-    for (int i = 0; !a->ignore_eos && !a->config.eos_count && i < a->shape->eos_count; i++)
-        stops[n++] = (int32_t)a->shape->eos[i];
-    return n;
+/* What ends an answer: the ends of generation_config.json, else of config.json, and that of the chat template. */
+static void find_stops(answering *a, const model_shape *shape, int32_t turn_end) {
+    for (int i = 0; i < a->config.eos_count; i++)
+        a->stops[a->stop_count++] = (int32_t)a->config.eos[i];
+    for (int i = 0; !a->config.eos_count && i < shape->eos_count; i++)
+        a->stops[a->stop_count++] = (int32_t)shape->eos[i];
+    if (turn_end >= 0) a->stops[a->stop_count++] = turn_end;
 }
 
 /* Every prompt has a stream of random numbers of its own: an answer does not depend on how many are written at a time. */
-static generate_call call_of(const answering *a, const prompt *p, int64_t number, const int32_t *stops, int count) {
+static generate_call call_of(const answering *a, const prompt *p, int64_t number) {
     generate_call call = {.prompt = p->ids,
                           .prompt_count = p->count,
                           .max_new_tokens = a->max_new,
-                          .stops = stops,
-                          .stop_count = count,
+                          .stops = a->stops,
+                          .stop_count = a->stop_count,
                           .settings = a->settings};
     if (number > 0) call.settings.seed = philox_bits(a->settings.seed, stream_prompt, (uint64_t)number);
     return call;
 }
 
-static json_t *answer_json(const answering *a, const generate_result *r, const strbuf *text) {
+/* seconds: 0 where several answers were written at a time. */
+static json_t *answer_json(const answering *a, const prompt *p, const generate_result *r, const strbuf *text,
+                           double seconds) {
     json_t *list = json_array();
     for (int64_t i = 0; i < r->count; i++)
         json_array_append_new(list, json_integer(r->ids[i]));
-    json_t *out = json_pack("{s:o, s:s}", "ids", list, "end", r->end == GENERATE_STOP ? "stop" : "length");
+    json_t *out = json_pack("{s:o, s:s, s:I, s:I}", "ids", list, "end", r->end == GENERATE_STOP ? "stop" : "length",
+                            "prompt_tokens", (json_int_t)p->count, "new_tokens", (json_int_t)r->count);
+    if (seconds > 0) json_object_set_new(out, "tokens_per_second", json_real((double)r->count / seconds));
     if (a->t) json_object_set_new(out, "text", json_stringn(text->text ? text->text : "", text->length));
     return out;
 }
@@ -227,18 +101,21 @@ static json_t *answer_json(const answering *a, const generate_result *r, const s
 /* One answer, to stdout when `show`: as it is written, unless it was (`r` holds ids). As JSON through *out. */
 static int answer(const answering *a, const prompt *p, int64_t number, generate_result r, int show, json_t **out,
                   graft_error *err) {
-    int32_t stops[GENERATION_EOS_MAX], *own = NULL;
+    int32_t *own = NULL;
     const int written = r.ids != NULL;
+    const double begin = progress_now();
+    double seconds = 0;
     strbuf text = {0};
     if (!written) {
         printer printing = {.stream = a->t ? tokenizer_stream_new(a->t, 1) : NULL, .show = show};
-        generate_call call = call_of(a, p, number, stops, stops_of(a, stops));
+        generate_call call = call_of(a, p, number);
         call.token = print_token;
         call.context = &printing;
         r.ids = own = mem_new((size_t)a->max_new + 1, sizeof *own);
         if (generate_run(a->cache, &call, own, &r.count, &r.end, err) == GRAFT_OK && a->t && show &&
             tokenizer_stream_end(printing.stream, &text, err) == GRAFT_OK && text.length)
             fwrite(text.text, 1, text.length, stdout);
+        seconds = progress_now() - begin;
         strbuf_free(&text);
         tokenizer_stream_free(printing.stream);
     }
@@ -247,7 +124,7 @@ static int answer(const answering *a, const prompt *p, int64_t number, generate_
     if (show && !a->t)
         for (int64_t i = 0; i < r.count; i++)
             printf("%s%d", i ? ", " : "", (int)r.ids[i]);
-    if (!err->code) *out = answer_json(a, &r, &text);
+    if (!err->code) *out = answer_json(a, p, &r, &text, seconds);
     if (show && r.end == GENERATE_LENGTH && r.count < a->max_new && !err->code)
         log_warn("the answer ends where the model's context does, behind %lld tokens", (long long)r.count);
     strbuf_free(&text);
@@ -258,11 +135,9 @@ static int answer(const answering *a, const prompt *p, int64_t number, generate_
 /* The answers to all prompts, several at a time; results (count), their ids in `room`. */
 static int answer_together(const answering *a, const prompts *p, generate_result *results, int32_t *room,
                            graft_error *err) {
-    int32_t stops[GENERATION_EOS_MAX];
-    const int stop_count = stops_of(a, stops);
     generate_call *calls = mem_new((size_t)p->count, sizeof *calls);
     for (int64_t i = 0; i < p->count; i++) {
-        calls[i] = call_of(a, &p->at[i], i, stops, stop_count);
+        calls[i] = call_of(a, &p->at[i], i);
         results[i].ids = room + i * a->max_new;
     }
     generate_all(a->cache, calls, results, p->count, NULL, NULL, err);
@@ -309,18 +184,20 @@ static int answer_all(const answering *a, session *s, const prompts *p, const wi
 }
 
 static int run_session(session *s, const char *folder, const wishes *w, const cli_options *o, graft_error *err) {
-    answering a = {.max_new = w->sampling.max_new, .ignore_eos = w->ignore_eos, .shape = model_descriptor(s->model)};
+    answering a = {.max_new = w->sampling.max_new};
     prompts p = {0};
     tokenizer *t = NULL;
     workspace *space = NULL;
-    if (generation_config_read(folder, &a.config, err) == GRAFT_OK && (w->prompt || o->input || w->messages))
+    if (generation_config_read(folder, &a.config, err) == GRAFT_OK &&
+        (w->from.text || w->from.file || w->from.messages))
         tokenizer_load(folder, &t, err);
     else if (!err->code) {
         graft_error none = {0}; /* ids work without a tokenizer */
         tokenizer_load(folder, &t, &none);
     }
     if (!err->code && *a.config.ignored) log_warn("%s/generation_config.json: not used: %s", folder, a.config.ignored);
-    if (!err->code) read_prompts(&p, w, o, t, s, err);
+    if (!err->code) prompts_read(&w->from, t, s, &p, err);
+    if (!w->ignore_eos) find_stops(&a, model_descriptor(s->model), p.turn_end);
     a.t = t;
     a.settings = sampling_settle(&w->sampling, &a.config);
     const int64_t wanted = p.longest + w->sampling.max_new, most = model_longest(s->model, NULL);
@@ -333,11 +210,7 @@ static int run_session(session *s, const char *folder, const wishes *w, const cl
     cache_free(a.cache);
     workspace_free(space);
     tokenizer_free(t);
-    for (int64_t i = 0; i < p.count; i++) {
-        free(p.at[i].text);
-        free(p.at[i].ids);
-    }
-    free(p.at);
+    prompts_free(&p);
     return err->code;
 }
 
@@ -358,6 +231,7 @@ static int run(int count, char **words) {
     int first;
     graft_error err = {0};
     if (cli_parse(&command_generate, "aiIjdptsq", more, own, &w, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
+    w.from.file = o.input;
     registry *plugins = registry_create();
     recipe *settings = NULL, *base = NULL;
     session s = {0};

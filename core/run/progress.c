@@ -18,7 +18,7 @@ struct progress {
     int bar, color, utf8, shown;
 };
 
-static double now(void) {
+double progress_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -71,7 +71,7 @@ progress *progress_begin(int64_t first, int64_t steps, int64_t every, int32_t qu
     progress *const p = mem_new(1, sizeof *p);
     const char *const term = getenv("TERM"), *const no_color = getenv("NO_COLOR");
     p->first = first, p->steps = steps, p->every = every > 0 ? every : 1;
-    p->begun = now();
+    p->begun = progress_now();
     p->bar = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     p->color = p->bar && !(no_color && *no_color);
     p->utf8 = says_utf8();
@@ -133,7 +133,7 @@ void progress_step(progress *p, int64_t step, double loss, double lr, double gra
     if (!p) return;
     p->tokens += tokens;
     const int last = step >= p->steps, due = (step - p->first) % p->every == 0 || last;
-    const double time = now(), taken = time - p->begun;
+    const double time = progress_now(), taken = time - p->begun;
     if (p->bar ? time - p->refreshed < 0.1 && !last : !due) return;
     p->refreshed = time;
     char eta[32], peak[32], text[256];

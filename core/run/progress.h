@@ -21,6 +21,7 @@ void progress_clear(progress *p);
 void progress_end(progress *p);
 
 /* ---- the parts, for tests and other commands ---- */
+double progress_now(void); /* seconds of a clock that only goes forward */
 /* "0:42", "1:02:03", "2 d 3 h"; "?" when it is not known (negative, not finite). */
 void progress_duration(double seconds, char text[32]);
 /* "812 MB", "1.2 GB" */

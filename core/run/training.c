@@ -169,14 +169,8 @@ static int finish_step(training *t, metrics_line *line, graft_error *err) {
     return save || stop_requested() || is_last_wanted(t) ? training_save(t, err) : GRAFT_OK;
 }
 
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static int run_steps(training *t, training_result *out, graft_error *err) {
-    const double begun = seconds_now();
+    const double begun = progress_now();
     t->progress = progress_begin(t->state.step, t->plan.steps, t->recipe->train.log_every, t->options.quiet);
     if (t->state.step == 0 && t->data->eval_count > 0) validate(t, &t->state.eval_before, err);
     if (t->plan.steps == 0) t->state.eval_last = t->state.eval_before;
@@ -196,7 +190,7 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
     if (out->interrupted) out->signal = stop_requested();
     progress_end(t->progress);
     t->progress = NULL;
-    out->seconds = seconds_now() - begun;
+    out->seconds = progress_now() - begun;
     return err->code;
 }
 

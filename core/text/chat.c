@@ -119,7 +119,8 @@ static int open_own(chat *c, const char *folder, const json_t *config, graft_err
     json_decref(legacy);
     if (!err->code && !c->standard)
         fail(err, GRAFT_FAILED,
-             "%s has no chat template; name a format, chat_template = chatml, alpaca or plain, or a template file",
+             "%s has no chat template: name chatml, alpaca, plain or a template file (--template, in an INI "
+             "chat_template)",
              folder);
     return err->code;
 }
@@ -135,7 +136,7 @@ static int open_wanted(chat *c, const char *wanted, graft_error *err) {
         return compile(c, &c->standard, wanted, strlen(wanted), "chat_template", err);
     }
     if (file_exists(wanted)) return compile_file(c, &c->standard, wanted, err);
-    return fail(err, GRAFT_USAGE, "chat_template = %s is no file, and none of chatml, alpaca, plain", wanted);
+    return fail(err, GRAFT_USAGE, "the chat template %s is no file, and none of chatml, alpaca, plain", wanted);
 }
 
 /* ---- the header of an answer ---- */

@@ -14,7 +14,7 @@ int text_ends_has(const text_ends *e, int32_t id) {
     return 0;
 }
 
-static void add(text_ends *e, const tokenizer *t, int64_t id) {
+void text_ends_add(text_ends *e, const tokenizer *t, int64_t id) {
     if (id < 0 || id > INT32_MAX || e->count == TEXT_ENDS_MOST || text_ends_has(e, (int32_t)id)) return;
     if (tokenizer_token(t, (int32_t)id, NULL)) e->id[e->count++] = (int32_t)id;
 }
@@ -60,7 +60,7 @@ static int read_model(const char *folder, const tokenizer *t, text_ends *out, gr
             if (!json_is_number(id) || !(value <= INT32_MAX) || value != floor(value))
                 fail(err, GRAFT_FAILED, "%s: \"eos_token_id\" must be a token number or a list of them", path);
             else
-                add(out, t, value < 0 ? -1 : (int64_t)value);
+                text_ends_add(out, t, value < 0 ? -1 : (int64_t)value);
         }
     }
     json_decref(config);
@@ -74,10 +74,10 @@ int text_ends_read(const char *folder, const tokenizer *t, text_ends *out, graft
     int32_t own;
     if (read_tokenizer(folder, t, &own, err) || generation_config_read(folder, &generation, err)) return err->code;
     for (int32_t i = 0; i < generation.eos_count; i++)
-        add(out, t, generation.eos[i]);
+        text_ends_add(out, t, generation.eos[i]);
     if (out->count == 0 && read_model(folder, t, out, err)) return err->code;
     if (out->count == 0 || text_ends_has(out, own)) out->written = own;
     if (out->count > 0 && out->written < 0) out->written = out->id[0];
-    add(out, t, own);
+    text_ends_add(out, t, own);
     return GRAFT_OK;
 }

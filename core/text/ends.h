@@ -17,5 +17,7 @@ typedef struct {
 /* Files that are missing say nothing. An id without a token in `t` is left out. Errors name the file and the key. */
 int text_ends_read(const char *folder, const tokenizer *t, text_ends *out, graft_error *err);
 int text_ends_has(const text_ends *e, int32_t id);
+/* One more, unless it is there already or no token of `t`. */
+void text_ends_add(text_ends *e, const tokenizer *t, int64_t id);
 
 #endif

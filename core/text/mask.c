@@ -240,3 +240,21 @@ int mask_conversation(masker *m, const json_t *conversation, int32_t train_on, m
     out->spans = m->spans, out->span_count = m->span_count;
     return err->code;
 }
+
+int32_t mask_turn_end(masker *m) {
+    json_t *const turn = json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "messages", "role", "user", "content", "Hi", "role",
+                                   "assistant", "content", "Hello");
+    graft_error none = {0};
+    masked out;
+    int32_t id = -1;
+    if (mask_conversation(m, turn, TRAIN_LAST, &out, &none) == GRAFT_OK) {
+        for (int64_t i = 0; i < out.count; i++)
+            if (out.trained[i]) id = out.ids[i];
+        int64_t a = 0;
+        while (a < tokenizer_added_count(m->words) && tokenizer_added_at(m->words, a)->id != id)
+            a++;
+        if (a == tokenizer_added_count(m->words)) id = -1;
+    }
+    json_decref(turn);
+    return id;
+}

@@ -44,6 +44,9 @@ typedef struct {
     int32_t fell_back; /* 1: TRAIN_COMPLETION, but the prompt is no prefix: the last answer's spans are used */
 } masked;
 
+/* The added token with which the template ends an answer; -1: it has none, or cannot write a question with its answer. */
+int32_t mask_turn_end(masker *m);
+
 int mask_conversation(masker *m, const json_t *conversation, int32_t train_on, masked *out, graft_error *err);
 
 #endif

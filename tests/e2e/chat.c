@@ -92,6 +92,12 @@ Test(chat, what_was_trained_is_answered_until_the_end_of_turn) {
     cr_expect_str_neq(text, " Yo.\n", "the base alone");
     free(text);
     expect_output("generate " MODEL " --adapter out --template plain --greedy --messages input", HI, 0, " Yo.\n");
+    cr_expect_eq(run("generate " MODEL " --adapter out --template plain --greedy --messages input --json", HI, &text),
+                 0);
+    cr_expect(strstr(text, "\"end\": \"stop\"") && strstr(text, "\"prompt_tokens\": 19") &&
+                  strstr(text, "\"new_tokens\": 5") && strstr(text, "\"tokens_per_second\": "),
+              "%s", text);
+    free(text);
     /* what the second turn says with the cache of the first is what a fresh run says */
     cr_expect_eq(run("generate " MODEL " --adapter out --template plain --greedy --max-new 8 --messages input",
                      "[{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": "
