@@ -325,13 +325,17 @@ static int read_quantization(const json_t *q, const char *what, gptq_config *gri
 }
 
 static int open_config(const char *folder, model *m, graft_error *err) {
-    char *path = path_join(folder, "config.json");
+    char *path = path_join(folder, "config.json"), *adapter = path_join(folder, "adapter_config.json");
     if (!file_is_folder(folder))
         fail(err, GRAFT_FAILED, "%s is not a folder; a model is a folder with config.json and model.safetensors",
+             folder);
+    else if (!file_exists(path) && file_exists(adapter))
+        fail(err, GRAFT_USAGE, "%s holds an adapter, no model: name its base in this place, and it with --adapter",
              folder);
     else if (!json_read_file(path, 0, &m->config, err) && !descriptor_read(m->config, path, &m->shape, err))
         read_quantization(json_object_get(m->config, "quantization_config"), path, &m->grid, err);
     free(path);
+    free(adapter);
     return err->code;
 }
 

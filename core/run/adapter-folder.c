@@ -1,6 +1,8 @@
 /* adapter-folder — reading: which technique computes a folder, and with which settings. */
 #include "run/adapter-folder.h"
+#include "base/file.h"
 #include "config/option.h"
+#include "run/checkpoint.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,9 +124,30 @@ static void take_saved(adapt_spec *spec, const peft_config *c) {
     spec->modules_to_save_count = c->modules_to_save_count;
 }
 
+/* A folder without adapter_config.json: what lies there instead, and what to name. */
+static int check_folder(const char *folder, graft_error *err) {
+    char *const config = path_join(folder, "adapter_config.json"), *const base = path_join(folder, "config.json");
+    int64_t step;
+    char *const newest = checkpoint_newest(folder, &step);
+    if (!file_is_folder(folder))
+        fail(err, GRAFT_USAGE, "%s is not a folder; an adapter is a folder with adapter_config.json", folder);
+    else if (!file_exists(config) && file_exists(base))
+        fail(err, GRAFT_USAGE, "%s holds a model, no adapter", folder);
+    else if (!file_exists(config) && newest)
+        fail(err, GRAFT_USAGE, "%s holds a run that has not ended; its newest checkpoint is an adapter too: %s", folder,
+             newest);
+    else if (!file_exists(config))
+        fail(err, GRAFT_USAGE, "%s holds no adapter: there is no adapter_config.json", folder);
+    free(config);
+    free(base);
+    free(newest);
+    return err->code;
+}
+
 int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, arena *memory, graft_error *err) {
     peft_config c;
     *out = (adapt_spec){.name = ""};
+    if (check_folder(folder, err)) return err->code;
     int rc = peft_config_read(folder, &c, err);
     if (rc == GRAFT_OK) rc = find_technique(plugins, &c, memory, &out->component, err);
     if (rc == GRAFT_OK) {
@@ -219,6 +242,7 @@ int adapter_folder_start(const char *folder, adapt_spec *spec, void *config, con
     void *const from = default_config(component, memory);
     uint8_t *const in_file = arena_new(memory, (size_t)component->option_count + 1, 1);
     peft_config c;
+    if (check_folder(folder, err)) return err->code;
     int rc = peft_config_read(folder, &c, err);
     if (rc == GRAFT_OK && !adapter_has_folder(component))
         rc = fail(err, GRAFT_USAGE, "[adapter] start = %s: %s writes no adapter folders, so it cannot begin from one",

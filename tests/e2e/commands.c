@@ -35,6 +35,23 @@ Test(commands, options_that_contradict_each_other_are_refused) {
     kit_remove(folder);
 }
 
+Test(commands, a_folder_that_is_something_else_is_told_from_what_was_wanted) {
+    char *const folder = kit_make(4);
+    kit_ini(folder, "run", LORA);
+    cr_assert_eq(kit_train(folder, "run", "--quiet --stop-after 1", NULL), 0);
+    expect_said(
+        folder, "generate model --ids 1 --adapter run", 2,
+        "run holds a run that has not ended; its newest checkpoint is an adapter too: run/checkpoints/step-000001");
+    expect_said(folder, "generate model --ids 1 --adapter run/checkpoints/step-000001 --max-new 2", 0, "");
+    expect_said(folder, "generate run/checkpoints/step-000001 --ids 1", 2, "holds an adapter, no model");
+    expect_said(folder, "generate model --ids 1 --adapter model", 2, "model holds a model, no adapter");
+    expect_said(folder, "generate model --ids 1 --adapter run.ini", 2,
+                "run.ini is not a folder; an adapter is a folder");
+    expect_said(folder, "generate model --ids 1 --adapter config", 2, "config holds a model, no adapter");
+    expect_said(folder, "generate model --ids 1 --adapter .", 2, ". holds no adapter");
+    kit_remove(folder);
+}
+
 Test(commands, whole_numbers_are_printed_whole) {
     char *const folder = kit_make(2);
     kit_ini(folder, "run", LORA);
