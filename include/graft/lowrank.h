@@ -93,6 +93,10 @@ static inline void lowrank_split_save(graft_call *c) {
 }
 
 /* clang-format off */
+#define LOWRANK_SPLIT_ADAPTER(first_values)                                                                            \
+    {.size = sizeof(graft_adapter), .sites = GRAFT_LINEAR, .flags = GRAFT_LINEAR_IN_X, .low_rank = "A B s H",          \
+     .bind = lowrank_split_bind, .init = (first_values), .forward = lowrank_forward, .backward = lowrank_backward,     \
+     .save = lowrank_split_save}
 #define LOWRANK_ADAPTER(adapter_flags)                                                                                 \
     {.size = sizeof(graft_adapter), .sites = GRAFT_LINEAR, .flags = (adapter_flags), .low_rank = "A B s H",            \
      .forward = lowrank_forward, .backward = lowrank_backward}

@@ -26,17 +26,7 @@ static void init(graft_call *c) {
     lowrank_split(c);
 }
 
-static const graft_adapter adapter = {
-    .size = sizeof(graft_adapter),
-    .sites = GRAFT_LINEAR,
-    .flags = GRAFT_LINEAR_IN_X,
-    .low_rank = "A B s H",
-    .bind = lowrank_split_bind,
-    .init = init,
-    .forward = lowrank_forward,
-    .backward = lowrank_backward,
-    .save = lowrank_split_save,
-};
+static const graft_adapter adapter = LOWRANK_SPLIT_ADAPTER(init);
 
 static const graft_component pissa_component = {
     .size = sizeof(graft_component),

@@ -184,6 +184,41 @@ static void check_decomposition(const json_t *c, const char *device) {
     safetensors_close(st);
 }
 
+/* The gradient of x goes through the weights that the codes stand for, whatever became of x on the way forward. */
+static void check_int8_gradient(const json_t *c, const char *device) {
+    safetensors *st = case_data(c);
+    int64_t n, outs;
+    const int64_t out = json_integer_value(json_object_get(c, "out")),
+                  in = json_integer_value(json_object_get(c, "in"));
+    float *w = golden_tensor(st, "w", F32, NULL), *dy = golden_tensor(st, "dy", F32, &outs),
+          *want = golden_tensor(st, "dx_f32", F32, &n);
+    packed p = kit_pack(device, "quant-int8", "threshold=6", 0, w, out, in, F32);
+    void *from = p.k->alloc(p.k, outs * 4), *to = p.k->alloc(p.k, n * 4);
+    p.k->upload(p.k, from, dy, outs * 4);
+    p.k->weight_input_grad(p.k, &p.t.w, from, F32, to, F32, NULL, F32, n / in, 0, 1, NULL, 0);
+    float *dx = kit_download(&p, to, n * 4);
+    double most = 0, apart = 0;
+    for (int64_t i = 0; i < n; i++) {
+        most = fmax(most, fabs((double)want[i]));
+        apart = fmax(apart, fabs((double)dx[i] - (double)want[i]));
+    }
+    cr_expect_leq(apart, 1e-5 * most, "%s on %s: dx by %g of %g", text_of(c, "name"), device, apart, most);
+    p.k->release(p.k, from);
+    p.k->release(p.k, to);
+    free(w), free(dy), free(want), free(dx);
+    kit_close(&p);
+    safetensors_close(st);
+}
+
+Test(quant, int8_gradients_pass_straight_through) {
+    json_t *root = cases("int8.json");
+    for (size_t i = 0; i < json_array_size(json_object_get(root, "cases")); i++) {
+        check_int8_gradient(json_array_get(json_object_get(root, "cases"), i), "cpu");
+        check_int8_gradient(json_array_get(json_object_get(root, "cases"), i), "ref");
+    }
+    json_decref(root);
+}
+
 Test(quant, int8_threshold_decomposes_x) {
     json_t *root = cases("int8.json");
     for (size_t i = 0; i < json_array_size(json_object_get(root, "cases")); i++) {
