@@ -56,6 +56,12 @@ sample_settings sampling_settle(const sampling_wishes *w, const generation_confi
     s.top_p = w->top_p >= 0 ? w->top_p : c->top_p >= 0 ? c->top_p : 1;
     s.min_p = w->min_p >= 0 ? w->min_p : c->min_p >= 0 ? c->min_p : 0;
     s.repetition_penalty = w->penalty > 0 ? w->penalty : c->repetition_penalty > 0 ? c->repetition_penalty : 1;
+    if (c->no_repeat_ngram > 0) s.no_repeat_ngram = c->no_repeat_ngram;
+    if (c->min_new_tokens > 0) s.min_new_tokens = c->min_new_tokens;
+    if (c->top_h > 0) s.top_h = c->top_h;
+    if (c->typical_p > 0) s.typical_p = c->typical_p;
+    if (c->epsilon > 0) s.epsilon = c->epsilon;
+    if (c->eta > 0) s.eta = c->eta;
     s.seed = (uint64_t)w->seed;
     return s;
 }

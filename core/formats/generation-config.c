@@ -47,13 +47,7 @@ static void note_ignored(const json_t *root, generation_config *out) {
         {"num_beams",                        1},
         {"num_beam_groups",                  1},
         {"penalty_alpha",                    0},
-        {"typical_p",                        1},
-        {"epsilon_cutoff",                   0},
-        {"eta_cutoff",                       0},
-        {"top_h",                            1},
-        {"no_repeat_ngram_size",             0},
         {"min_length",                       0},
-        {"min_new_tokens",                   0},
         {"guidance_scale",                   1},
         {"bad_words_ids",                    0},
         {"suppress_tokens",                  0},
@@ -89,6 +83,12 @@ static int read_keys(const json_t *root, const char *what, generation_config *ou
     if (rc == GRAFT_OK) rc = read_number(root, what, "top_p", 0, 1, &out->top_p, err);
     if (rc == GRAFT_OK) rc = read_number(root, what, "min_p", 0, 1, &out->min_p, err);
     if (rc == GRAFT_OK) rc = read_number(root, what, "repetition_penalty", 1e-6, 1e6, &out->repetition_penalty, err);
+    if (rc == GRAFT_OK) rc = read_count(root, what, "no_repeat_ngram_size", &out->no_repeat_ngram, err);
+    if (rc == GRAFT_OK) rc = read_count(root, what, "min_new_tokens", &out->min_new_tokens, err);
+    if (rc == GRAFT_OK) rc = read_number(root, what, "top_h", 0, 1, &out->top_h, err);
+    if (rc == GRAFT_OK) rc = read_number(root, what, "typical_p", 0, 1, &out->typical_p, err);
+    if (rc == GRAFT_OK) rc = read_number(root, what, "epsilon_cutoff", 0, 1, &out->epsilon, err);
+    if (rc == GRAFT_OK) rc = read_number(root, what, "eta_cutoff", 0, 1, &out->eta, err);
     if (rc == GRAFT_OK) note_ignored(root, out);
     return rc;
 }
@@ -101,6 +101,12 @@ int generation_config_read(const char *folder, generation_config *out, graft_err
                                .top_p = -1,
                                .min_p = -1,
                                .repetition_penalty = -1,
+                               .top_h = -1,
+                               .typical_p = -1,
+                               .epsilon = -1,
+                               .eta = -1,
+                               .no_repeat_ngram = -1,
+                               .min_new_tokens = -1,
                                .top_k = -1,
                                .max_new_tokens = -1,
                                .max_length = -1};

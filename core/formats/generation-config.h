@@ -13,9 +13,9 @@ typedef struct {
     int32_t eos_count;
     int64_t bos, pad;
     int32_t do_sample; /* -1, 0, 1 */
-    double temperature, top_p, min_p, repetition_penalty;
+    double temperature, top_p, min_p, repetition_penalty, top_h, typical_p, epsilon, eta;
     int64_t top_k; /* 0 = off */
-    int64_t max_new_tokens, max_length;
+    int64_t no_repeat_ngram, min_new_tokens, max_new_tokens, max_length;
     char ignored[400]; /* keys that change what is generated and are not read ("num_beams, bad_words_ids"); "" = none */
 } generation_config;
 

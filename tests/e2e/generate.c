@@ -99,6 +99,29 @@ Test(generate, what_the_base_says_beside_an_adapter_is_what_it_says_alone) {
     kit_remove(folder);
 }
 
+/* With runs of one id barred, greedy ids differ from each other and from the prompt; an id that would end the text waits. */
+Test(generate, the_rules_of_generation_config_hold_for_the_best_token_too) {
+    char *const folder = make(), *const path = path_join(folder, "gpt/generation_config.json"), *text;
+    graft_error err = {0};
+    strbuf config = {0};
+    strbuf_puts(&config, "{\"no_repeat_ngram_size\": 1, \"min_new_tokens\": 20, \"eos_token_id\": [0");
+    for (int i = 1; i < 30; i++)
+        strbuf_printf(&config, ", %d", i);
+    strbuf_puts(&config, "]}");
+    cr_assert_eq(file_write(path, config.text, (int64_t)config.length, &err), 0, "%s", err.text);
+    cr_assert_eq(kit_graft(folder, "generate gpt --ids 40,41 --max-new 20 --greedy --json", &text), 0, "%s", text);
+    cr_expect_eq(count_ids(text), 20, "%s", text);
+    int seen[96] = {[40] = 1, [41] = 1};
+    for (const char *at = strchr(strstr(text, "\"ids\""), '['); at && *at != ']'; at += 1 + strcspn(at + 1, ",]")) {
+        const long id = strtol(at + 1, NULL, 10);
+        cr_assert(id >= 30 && id < 96 && !seen[id]++, "%ld in %s", id, text);
+    }
+    strbuf_free(&config);
+    free(text);
+    free(path);
+    kit_remove(folder);
+}
+
 Test(generate, training_on_samples_longer_than_the_positions_is_refused_before_it_begins) {
     char *const folder = make(), *text;
     char *const data = path_join(folder, "long.jsonl"),

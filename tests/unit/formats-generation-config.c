@@ -26,13 +26,15 @@ Test(formats_generation_config, all_that_is_said_is_read) {
     const graft_error err = read_text(
         "{\"eos_token_id\":[1,106],\"bos_token_id\":2,\"pad_token_id\":0,\"do_sample\":true,\"temperature\":0.6,"
         "\"top_k\":64,\"top_p\":0.95,\"min_p\":0.05,\"repetition_penalty\":1.1,\"max_length\":20,\"max_new_tokens\":7,"
-        "\"num_beams\":4,\"no_repeat_ngram_size\":0,\"suppress_tokens\":[],\"bad_words_ids\":[[1]]}",
+        "\"num_beams\":4,\"no_repeat_ngram_size\":3,\"min_new_tokens\":2,\"top_h\":0.4,\"typical_p\":0.9,"
+        "\"epsilon_cutoff\":3e-4,\"eta_cutoff\":2e-3,\"suppress_tokens\":[],\"bad_words_ids\":[[1]]}",
         &c);
     cr_assert_eq(err.code, GRAFT_OK, "%s", err.text);
     cr_expect(c.eos_count == 2 && c.eos[0] == 1 && c.eos[1] == 106 && c.bos == 2 && c.pad == 0 && c.do_sample == 1);
     cr_expect(c.temperature == 0.6 && c.top_k == 64 && c.top_p == 0.95 && c.min_p == 0.05 &&
               c.repetition_penalty == 1.1);
-    cr_expect(c.max_length == 20 && c.max_new_tokens == 7);
+    cr_expect(c.max_length == 20 && c.max_new_tokens == 7 && c.no_repeat_ngram == 3 && c.min_new_tokens == 2);
+    cr_expect(c.top_h == 0.4 && c.typical_p == 0.9 && c.epsilon == 3e-4 && c.eta == 2e-3);
     cr_expect_str_eq(c.ignored, "num_beams, bad_words_ids");
 }
 
