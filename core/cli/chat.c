@@ -2,7 +2,6 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/talk.h"
-#include "run/base-quantizer.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,16 +133,10 @@ static int run(int count, char **words) {
     if (cli_parse(&command_chat, "adptq", more, own, &w, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     registry *plugins = registry_create();
     recipe *base = NULL;
-    base_quantizer_choose(plugins, o.quantizer, o.adapters, o.adapter_count, &base, &err);
+    cli_base(&o, plugins, &base, &err);
     talk t = {.folder = words[first], .adapters = o.adapters, .adapter_count = o.adapter_count};
-    const session_request q = {.model = words[first],
-                               .device = o.device,
-                               .precision = o.precision,
-                               .threads = o.threads,
-                               .folders = o.adapters,
-                               .folder_count = o.adapter_count,
-                               .base = base,
-                               .plugins = plugins};
+    session_request q = cli_request(&o, words[first], plugins);
+    q.base = base;
     if (!err.code && session_open(&q, &t.session, &err) == GRAFT_OK && talk_open(&t, &w, &err) == GRAFT_OK)
         hold_talk(&t, &err);
     talk_close(&t);

@@ -26,20 +26,14 @@ static int run_explain(int count, char **words) {
     cli_options o;
     int first;
     graft_error err = {0};
-    problems all = {0};
     if (cli_parse(&command_explain, "sj", NULL, NULL, NULL, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     registry *plugins = registry_create();
     recipe *settings = NULL;
-    if (recipe_load(plugins, words[first], o.set, o.set_count, RECIPE_PLUGINS, &settings, &all, &err) == GRAFT_OK)
+    if (cli_load(words[first], &o, plugins, RECIPE_PLUGINS, &settings, &err) == GRAFT_OK)
         recipe_explain(settings, o.json, stdout);
-    else if (all.count)
-        problems_print(&all, stderr);
-    else
-        cli_fail(&err);
-    problems_free(&all);
     recipe_free(settings);
     registry_free(plugins);
-    return err.code;
+    return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
 const command command_check = {"check", "find every mistake of an INI file without running it",

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "run/base-quantizer.h"
 #include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -14,15 +15,36 @@ int cli_fail(const graft_error *err) {
     return err->code;
 }
 
-int cli_open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t, recipe **settings,
-                 training **run, graft_error *err) {
+int cli_load(const char *ini, const cli_options *o, registry *plugins, int parts, recipe **settings, graft_error *err) {
     problems all = {0};
-    if (recipe_load(plugins, ini, o->set, o->set_count, RECIPE_TRAIN, settings, &all, err) && all.count) {
+    if (recipe_load(plugins, ini, o->set, o->set_count, parts, settings, &all, err) && all.count) {
         problems_print(&all, stderr);
         err->text[0] = 0;
     }
     problems_free(&all);
-    return err->code ? err->code : training_open(*settings, plugins, t, run, err);
+    return err->code;
+}
+
+int cli_open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t, recipe **settings,
+                 training **run, graft_error *err) {
+    return cli_load(ini, o, plugins, RECIPE_TRAIN, settings, err) ? err->code
+                                                                  : training_open(*settings, plugins, t, run, err);
+}
+
+session_request cli_request(const cli_options *o, const char *folder, registry *plugins) {
+    return (session_request){.model = folder,
+                             .device = o->device,
+                             .precision = o->precision,
+                             .threads = o->threads,
+                             .folders = o->adapters,
+                             .folder_count = o->adapter_count,
+                             .plugins = plugins};
+}
+
+int cli_base(const cli_options *o, registry *plugins, recipe **out, graft_error *err) {
+    if (!err->code && (o->quantizer || !o->ini))
+        base_quantizer_choose(plugins, o->quantizer, o->adapters, o->adapter_count, out, err);
+    return err->code;
 }
 
 int cli_usage(const command *c, const char *format, ...) {

@@ -3,6 +3,7 @@
 #ifndef GRAFT_CLI_CLI_H
 #define GRAFT_CLI_CLI_H
 #include "base/error.h"
+#include "run/session.h"
 #include "run/training.h"
 #include <getopt.h>
 
@@ -37,9 +38,16 @@ int cli_parse(const command *c, const char *letters, const struct option *more,
               int (*own)(void *context, int val, const char *text), void *context, int count, char **words, int least,
               int most, cli_options *out, int *first);
 
-/* Settings and plan of an INI file; everything wrong with the file is told at once. */
+/* The settings of an INI file with --set (parts: RECIPE_...); everything wrong with the file is told at once. */
+int cli_load(const char *ini, const cli_options *o, registry *plugins, int parts, recipe **settings, graft_error *err);
+/* Settings and plan of such a file. */
 int cli_open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t, recipe **settings,
                  training **run, graft_error *err);
+
+/* A session of the model as the shared options say: device, precision, threads, adapters. */
+session_request cli_request(const cli_options *o, const char *folder, registry *plugins);
+/* How the base is quantized, when no INI says it: by --quantizer, else as the adapters remember. *out is NULL or the caller's. */
+int cli_base(const cli_options *o, registry *plugins, recipe **out, graft_error *err);
 
 int cli_fail(const graft_error *err); /* prints the error, returns its code */
 int cli_usage(const command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -100,21 +100,14 @@ int cli_combine(int count, char **words) {
         w.weights[n] = 1;
     w.how.weights = w.weights;
     w.how.seed = (uint64_t)w.seed;
-    if (cli_free_folder(o.output, &o, &err)) {
-        return cli_fail(&err);
-    }
+    if (cli_free_folder(o.output, &o, &err)) return cli_fail(&err);
     registry *plugins = registry_create();
     recipe *base = NULL;
     session s = {0};
     combine_report report = {0};
     base_quantizer_choose(plugins, NULL, o.adapters, o.adapter_count, &base, &err);
-    const session_request q = {.model = words[first],
-                               .precision = "f32",
-                               .threads = o.threads,
-                               .folders = o.adapters,
-                               .folder_count = o.adapter_count,
-                               .base = base,
-                               .plugins = plugins};
+    session_request q = cli_request(&o, words[first], plugins);
+    q.precision = "f32";
     if (!err.code && session_open(&q, &s, &err) == GRAFT_OK && session_load(&s, 0, &err) == GRAFT_OK &&
         combine_write(&s, plugins, &w.how, o.output, &report, &err) == GRAFT_OK &&
         (!base || base_quantizer_write(base, o.output, &err) == GRAFT_OK))
@@ -144,9 +137,7 @@ static int run_extract(int count, char **words) {
     if (cli_parse(&command_extract, "ojtw", more, extract_own, &rank, count, words, 2, 2, &o, &first))
         return GRAFT_USAGE;
     if (!o.output) return cli_usage(&command_extract, "-o FOLDER is missing");
-    if (cli_free_folder(o.output, &o, &err)) {
-        return cli_fail(&err);
-    }
+    if (cli_free_folder(o.output, &o, &err)) return cli_fail(&err);
     registry *plugins = registry_create();
     session base = {0}, tuned = {0};
     combine_report report = {0};

@@ -40,18 +40,11 @@ static int run(int count, char **words) {
     int64_t show = 3;
     int first;
     graft_error err = {0};
-    problems all = {0};
     if (cli_parse(&command_data, "sj", more, own, &show, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     registry *plugins = registry_create();
     recipe *settings = NULL;
-    if (recipe_load(plugins, words[first], o.set, o.set_count, RECIPE_MODEL | RECIPE_DATA, &settings, &all, &err) ==
-        GRAFT_OK)
+    if (cli_load(words[first], &o, plugins, RECIPE_MODEL | RECIPE_DATA, &settings, &err) == GRAFT_OK)
         look(settings, &o, show, &err);
-    else if (all.count) {
-        problems_print(&all, stderr);
-        err.text[0] = 0;
-    }
-    problems_free(&all);
     recipe_free(settings);
     registry_free(plugins);
     return err.code ? cli_fail(&err) : GRAFT_OK;

@@ -7,7 +7,6 @@
 #include "cli/prompts.h"
 #include "cli/sampling.h"
 #include "formats/generation-config.h"
-#include "run/base-quantizer.h"
 #include "run/progress.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -236,17 +235,10 @@ static int run(int count, char **words) {
     recipe *settings = NULL, *base = NULL;
     session s = {0};
     if (o.ini) recipe_load(plugins, o.ini, o.set, o.set_count, 0, &settings, NULL, &err);
-    if (!err.code && (o.quantizer || !o.ini))
-        base_quantizer_choose(plugins, o.quantizer, o.adapters, o.adapter_count, &base, &err);
-    const session_request q = {.model = words[first],
-                               .device = o.device,
-                               .precision = o.precision,
-                               .threads = o.threads,
-                               .recipe = settings,
-                               .base = base,
-                               .folders = o.adapters,
-                               .folder_count = o.adapter_count,
-                               .plugins = plugins};
+    cli_base(&o, plugins, &base, &err);
+    session_request q = cli_request(&o, words[first], plugins);
+    q.recipe = settings;
+    q.base = base;
     if (!err.code && session_open(&q, &s, &err) == GRAFT_OK) run_session(&s, words[first], &w, &o, &err);
     session_close(&s);
     recipe_free(settings);

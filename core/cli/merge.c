@@ -4,7 +4,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
-#include "run/base-quantizer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -81,24 +80,17 @@ static int run(int count, char **words) {
     if (cli_parse(&command_merge, "aojtswIq", more, own, &how, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
     if (!o.output || !o.adapter_count)
         return cli_usage(&command_merge, "%s is missing", o.output ? "--adapter DIR" : "-o FOLDER");
-    if (cli_free_folder(o.output, &o, &err)) {
-        return cli_fail(&err);
-    }
+    if (cli_free_folder(o.output, &o, &err)) return cli_fail(&err);
     registry *plugins = registry_create();
     session s = {0};
     merge_report report = {0};
     recipe *settings = NULL, *base = NULL;
     read_quantizer(&o, plugins, &settings, &err);
-    if (!err.code && (o.quantizer || !o.ini))
-        base_quantizer_choose(plugins, o.quantizer, o.adapters, o.adapter_count, &base, &err);
-    const session_request q = {.model = words[first],
-                               .precision = "f32",
-                               .threads = o.threads,
-                               .recipe = settings,
-                               .base = base,
-                               .folders = o.adapters,
-                               .folder_count = o.adapter_count,
-                               .plugins = plugins};
+    cli_base(&o, plugins, &base, &err);
+    session_request q = cli_request(&o, words[first], plugins);
+    q.precision = "f32";
+    q.recipe = settings;
+    q.base = base;
     if (!err.code && session_open(&q, &s, &err) == GRAFT_OK && session_load(&s, 0, &err) == GRAFT_OK)
         merge_write(&s, o.output, &how, &report, &err);
     if (!err.code && o.json) cli_print_json(as_json(&report, o.output));

@@ -249,14 +249,9 @@ static int run(int count, char **words) {
     recipe *settings = NULL;
     probe p = {0};
     if (o.ini) recipe_load(plugins, o.ini, o.set, o.set_count, 0, &settings, NULL, &err);
-    const session_request q = {.model = words[first],
-                               .device = o.device,
-                               .precision = o.precision ? o.precision : "f32",
-                               .threads = o.threads,
-                               .recipe = settings,
-                               .folders = o.adapters,
-                               .folder_count = o.adapter_count,
-                               .plugins = plugins};
+    session_request q = cli_request(&o, words[first], plugins);
+    q.precision = o.precision ? o.precision : "f32";
+    q.recipe = settings;
     if (!err.code && session_open(&q, &p.s, &err) == GRAFT_OK && f.grads && !p.s.spec_count)
         train_everything(&p.s, &q, &err);
     if (!err.code && read_batch(&p, o.input, &err) == GRAFT_OK) probe_run(&p, &f, &o, &err);

@@ -71,20 +71,15 @@ static int run(int count, char **words) {
     int first;
     graft_error err = {0};
     if (cli_parse(&command_quantize, "ojtswId", more, own, &plugin, count, words, 1, 1, &o, &first)) return GRAFT_USAGE;
-    if (o.output && cli_free_folder(o.output, &o, &err)) {
-        return cli_fail(&err);
-    }
+    if (o.output && cli_free_folder(o.output, &o, &err)) return cli_fail(&err);
     registry *plugins = registry_create();
     recipe *settings = NULL;
     session s = {0};
     quantize_report report = {0};
     if (read_recipe(&o, plugin, plugins, &settings, &err) == GRAFT_OK) {
-        const session_request q = {.model = words[first],
-                                   .device = o.device,
-                                   .precision = "f32",
-                                   .threads = o.threads,
-                                   .recipe = settings,
-                                   .plugins = plugins};
+        session_request q = cli_request(&o, words[first], plugins);
+        q.precision = "f32";
+        q.recipe = settings;
         if (session_open(&q, &s, &err) == GRAFT_OK && quantize_check_folder(&s, &err) == GRAFT_OK &&
             session_load(&s, 0, &err) == GRAFT_OK && quantize_measure(&s, &report, &err) == GRAFT_OK && o.output)
             quantize_write(&s, o.output, &err);

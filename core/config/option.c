@@ -331,3 +331,7 @@ int option_is_set(const option_set *set, const char *key) {
     const int row = option_find(set->rows, set->count, key);
     return row >= 0 && set->origins[row].file != NULL;
 }
+
+void option_copy(const graft_option *row, const void *from, void *to) {
+    memcpy(field_of(row, to), field_in(row, from), (size_t)field_bytes(row->type));
+}

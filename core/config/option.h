@@ -39,7 +39,8 @@ void option_fill(const ini_file *file, const ini_section *section, const option_
 int option_find(const graft_option *rows, int count, const char *key); /* its place, -1: absent */
 /* The value as a number: what the key stands for in formulas. 1 when the row is a number, a BOOL or a CHOICE. */
 int option_number(const graft_option *row, const void *from, double *value);
-const char *option_text(const graft_option *row, const void *from); /* of a TEXT or PATH; never NULL */
+const char *option_text(const graft_option *row, const void *from);    /* of a TEXT or PATH; never NULL */
+void option_copy(const graft_option *row, const void *from, void *to); /* texts are shared */
 /* The value as the INI writes it. */
 void option_format(const graft_option *row, const void *from, strbuf *out);
 int option_is_set(const option_set *set, const char *key); /* 1 when it does not stand at its default's word */

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef double real;
+#include "kernels/map-numbers.h"
+
 static const double extent_max = 0x1p48;
 
 /* ---- making ---- */
@@ -93,71 +96,6 @@ int number_same(const statement *s, int32_t a, int32_t b) {
 
 /* ---- evaluating ---- */
 
-static double apply(map_op op, double a, double b, double c) {
-    switch (op) {
-    case MAP_ADD:
-        return a + b;
-    case MAP_SUB:
-        return a - b;
-    case MAP_MUL:
-        return a * b;
-    case MAP_DIV:
-        return a / b;
-    case MAP_NEG:
-        return -a;
-    case MAP_LT:
-        return a < b;
-    case MAP_LE:
-        return a <= b;
-    case MAP_GT:
-        return a > b;
-    case MAP_GE:
-        return a >= b;
-    case MAP_EQ:
-        return a == b;
-    case MAP_NE:
-        return a != b;
-    case MAP_AND:
-        return a != 0 && b != 0;
-    case MAP_OR:
-        return a != 0 || b != 0;
-    case MAP_NOT:
-        return a == 0;
-    case MAP_SELECT:
-        return a != 0 ? b : c;
-    case MAP_SQRT:
-        return sqrt(a);
-    case MAP_EXP:
-        return exp(a);
-    case MAP_LOG:
-        return log(a);
-    case MAP_ABS:
-        return fabs(a);
-    case MAP_SIGN:
-        return (a > 0) - (a < 0);
-    case MAP_MAX:
-        return a > b ? a : b;
-    case MAP_MIN:
-        return a < b ? a : b;
-    case MAP_POW:
-        return pow(a, b);
-    case MAP_TANH:
-        return tanh(a);
-    case MAP_SIGMOID:
-        return 1 / (1 + exp(-a));
-    case MAP_ERF:
-        return erf(a);
-    case MAP_COS:
-        return cos(a);
-    case MAP_FLOOR:
-        return floor(a);
-    case MAP_ROUND:
-        return nearbyint(a);
-    default:
-        return NAN; /* the rest is no operation on numbers */
-    }
-}
-
 int32_t op_arguments(map_op op) {
     switch (op) {
     case MAP_LOAD:
@@ -201,7 +139,10 @@ double number_value(const formula *f, int32_t number, const double *values) {
             continue;
         }
         top -= op_arguments((map_op)in.op) - 1;
-        stack[top - 1] = apply((map_op)in.op, stack[top - 1], stack[top], stack[top + 1]);
+        double *const at = &stack[top - 1];
+        *at = in.op == MAP_SELECT                ? at[0] != 0 ? at[1] : at[2]
+                             : op_arguments((map_op)in.op) == 1 ? map_unary(in.op, *at)
+                                                 : map_binary(in.op, at[0], at[1]);
     }
     return stack[0];
 }

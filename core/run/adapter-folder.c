@@ -168,20 +168,6 @@ int adapter_folder_read(registry *plugins, const char *folder, adapt_spec *out, 
 
 /* ---- [adapter] start ---- */
 
-static size_t field_bytes(const graft_option *row) {
-    switch (row->type) {
-    case GRAFT_INT:
-        return sizeof(int64_t);
-    case GRAFT_REAL:
-        return sizeof(double);
-    case GRAFT_BOOL:
-    case GRAFT_CHOICE:
-        return sizeof(int32_t);
-    default:
-        return sizeof(const char *);
-    }
-}
-
 /* The options that the INI leaves open take the folder's values; those it gives must be the folder's. */
 static int join_options(const peft_config *c, const plugin_component *component, const void *from,
                         const uint8_t *in_file, void *config, const uint8_t *given, graft_error *err) {
@@ -189,7 +175,7 @@ static int join_options(const peft_config *c, const plugin_component *component,
         const graft_option *const row = &component->options[i];
         if (!in_file[i]) continue;
         if (!given[i]) {
-            memcpy((char *)config + row->offset, (const char *)from + row->offset, field_bytes(row));
+            option_copy(row, from, config);
             continue;
         }
         strbuf ours = {0}, theirs = {0};

@@ -2,6 +2,7 @@
  *
  *   target[kept]  =  Σ_reduced  program(kept, reduced)         (= += -= *= /= max=;  Σ or the maximum)
  * An operand is read at offset + Σ_d index[d]·stride[d]; a stride of 0 broadcasts. */
+#include "kernels/map-numbers.h"
 
 typedef struct {
     const map_program *program;
@@ -76,75 +77,6 @@ static real map_draw(map_run *r, int32_t pc, real low, real high) {
     return mt19937_uniform(&r->twister, seed, (uint64_t)c->numbers[code[pc - 1].arg] + (uint64_t)r->flat);
 }
 
-/* Two values below the top: a op b. */
-static real map_binary(map_run *r, int32_t pc, real a, real b) {
-    switch (r->program->code[pc].op) {
-    case MAP_ADD:
-        return a + b;
-    case MAP_SUB:
-        return a - b;
-    case MAP_MUL:
-        return a * b;
-    case MAP_DIV:
-        return a / b;
-    case MAP_LT:
-        return a < b;
-    case MAP_LE:
-        return a <= b;
-    case MAP_GT:
-        return a > b;
-    case MAP_GE:
-        return a >= b;
-    case MAP_EQ:
-        return a == b;
-    case MAP_NE:
-        return a != b;
-    case MAP_AND:
-        return a != 0 && b != 0;
-    case MAP_OR:
-        return a != 0 || b != 0;
-    case MAP_MAX:
-        return a > b ? a : b;
-    case MAP_MIN:
-        return a < b ? a : b;
-    case MAP_POW:
-        return pow(a, b);
-    default:
-        return map_draw(r, pc, a, b); /* MAP_UNIFORM MAP_MT19937 */
-    }
-}
-
-static real map_unary(int op, real a) {
-    switch (op) {
-    case MAP_NEG:
-        return -a;
-    case MAP_NOT:
-        return a == 0;
-    case MAP_SQRT:
-        return sqrt(a);
-    case MAP_EXP:
-        return exp(a);
-    case MAP_LOG:
-        return log(a);
-    case MAP_ABS:
-        return fabs(a);
-    case MAP_SIGN:
-        return (real)((a > 0) - (a < 0));
-    case MAP_TANH:
-        return tanh(a);
-    case MAP_SIGMOID:
-        return 1 / (1 + exp(-a));
-    case MAP_ERF:
-        return erf(a);
-    case MAP_COS:
-        return cos(a);
-    case MAP_FLOOR:
-        return floor(a);
-    default:
-        return rint(a); /* MAP_ROUND */
-    }
-}
-
 /* The program's value at the current indices. */
 static real map_value(map_run *r) {
     const map_program *p = r->program;
@@ -188,9 +120,14 @@ static real map_value(map_run *r) {
         case MAP_ROUND:
             stack[top] = map_unary(op, stack[top]);
             break;
+        case MAP_UNIFORM:
+        case MAP_MT19937:
+            top--;
+            stack[top] = map_draw(r, pc, stack[top], stack[top + 1]);
+            break;
         default:
             top--;
-            stack[top] = map_binary(r, pc, stack[top], stack[top + 1]);
+            stack[top] = map_binary(op, stack[top], stack[top + 1]);
         }
         assert(top >= 0 && top < MAP_STACK);
     }
