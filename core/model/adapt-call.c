@@ -39,7 +39,7 @@ static int32_t gradient_may(int32_t role, hook h) {
 }
 
 static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype real, int64_t virtual_rows) {
-    static const char *const names[NAMES_FIXED] = {"x", "y", "dx", "dy", "W", "loss"};
+    static const char *const names[NAMES_FIXED] = {"x", "y", "dx", "dy", "W", "loss", "bias", "dbias"};
     const int changes_dy = site->kind == GRAFT_LINEAR || site->kind == GRAFT_BRANCH;
     const int32_t may[NAMES_FIXED] = {
         [NAME_X] = h == HOOK_FORWARD || h == HOOK_BACKWARD || h == HOOK_OBSERVE ? FORMULA_READ : 0,
@@ -48,6 +48,8 @@ static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype 
         [NAME_DY] = h == HOOK_BACKWARD ? FORMULA_READ | (changes_dy ? FORMULA_WRITE : 0) : 0,
         [NAME_W] = h == HOOK_INIT ? FORMULA_READ | FORMULA_WRITE : FORMULA_READ,
         [NAME_LOSS] = h == HOOK_REGULARIZE ? FORMULA_READ | FORMULA_WRITE : 0,
+        [NAME_BIAS] = changes_dy && (h == HOOK_FORWARD || h == HOOK_BACKWARD) ? FORMULA_READ : 0,
+        [NAME_DBIAS] = changes_dy && h == HOOK_BACKWARD ? FORMULA_ADD : 0,
     };
     for (int32_t n = 0; n < NAMES_FIXED; n++)
         t[n] = (formula_tensor){.name = names[n], .may = may[n], .rank = 2, .type = real, .activation = n <= NAME_DY};
@@ -58,6 +60,8 @@ static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype 
     t[NAME_W].shape[1] = site->in;
     t[NAME_LOSS].rank = 1;
     t[NAME_LOSS].shape[0] = 1;
+    t[NAME_BIAS].rank = t[NAME_DBIAS].rank = 1;
+    t[NAME_BIAS].shape[0] = t[NAME_DBIAS].shape[0] = site->out;
     if (site->onehot) t[NAME_X].kind = FORMULA_ONEHOT;
     if (h != HOOK_INIT && h != HOOK_AFTER_STEP) t[NAME_W].kind = FORMULA_WEIGHT;
     if (site->onehot || site->kind != GRAFT_LINEAR) /* the table of an embedding lies the other way round: no handle */
@@ -269,6 +273,8 @@ static void bind_names(adapt_calling *c, const call_tensors *t) {
     c->bindings[NAME_DX].data = t->dx;
     c->bindings[NAME_DY].data = t->dy;
     c->bindings[NAME_LOSS].data = t->loss;
+    c->bindings[NAME_BIAS].data = (void *)(uintptr_t)t->bias;
+    c->bindings[NAME_DBIAS].data = t->dbias;
     c->bindings[NAME_W] = (formula_binding){.w = t->w, .data = t->w_tensor};
     for (int32_t s = 0; s < n; s++) {
         const slot_state *state = &c->i->slots[s];

@@ -125,6 +125,7 @@ void adapt_linear(adapt *a, int32_t point, const adapt_pass *p, const base_tenso
         const call_tensors t = {.x = onehot ? NULL : linear_input(&c, n, dropout_of(&c, c.list[n])),
                                 .onehot = onehot,
                                 .y = y,
+                                .bias = b,
                                 .w = onehot ? NULL : &w->w};
         const adapt_pass call = pass_at(&c, c.scratch);
         adapt_call(a, c.list[n], HOOK_FORWARD, &call, &t, p->step, p->steps, NULL, &err);
@@ -160,8 +161,8 @@ static void base_gradients(const adapt_pass *p, const base_tensor *w, const base
 }
 
 /* One LINEAR through its own backward; with dropout its part of dx is masked before it is added. */
-static void linear_textbook(chain *c, int32_t n, const weight *w, const int32_t *onehot, void *dy, void *dx,
-                            graft_error *err) {
+static void linear_textbook(chain *c, int32_t n, const weight *w, const base_tensor *bias, const int32_t *onehot,
+                            void *dy, void *dx, graft_error *err) {
     char *const mark = c->scratch;
     const double rate = dropout_of(c, c->list[n]);
     const void *x = onehot ? NULL : linear_input(c, n, rate);
@@ -171,7 +172,13 @@ static void linear_textbook(chain *c, int32_t n, const weight *w, const int32_t 
         own = take(c, bytes);
         c->p->device->zero(c->p->device, own, bytes);
     }
-    const call_tensors t = {.x = x, .onehot = onehot, .dy = dy, .dx = own ? own : dx, .w = onehot ? NULL : w};
+    const call_tensors t = {.x = x,
+                            .onehot = onehot,
+                            .dy = dy,
+                            .dx = own ? own : dx,
+                            .bias = bias ? bias->vector : NULL,
+                            .dbias = bias && bias->trained ? bias->grad : NULL,
+                            .w = onehot ? NULL : w};
     const adapt_pass call = pass_at(c, c->scratch);
     adapt_call(c->a, c->list[n], HOOK_BACKWARD, &call, &t, c->p->step, c->p->steps, NULL, err);
     if (own) drop(c, c->list[n], rate, own, dx, 1);
@@ -244,7 +251,7 @@ void adapt_linear_backward(adapt *a, int32_t point, const adapt_pass *p, const b
         }
     }
     for (int32_t n = c.count - 1; n >= 0; n--)
-        if (c.list[n]->site.kind == GRAFT_LINEAR) linear_textbook(&c, n, &w->w, onehot, dy, d_stage[n + 1], &err);
+        if (c.list[n]->site.kind == GRAFT_LINEAR) linear_textbook(&c, n, &w->w, bias, onehot, dy, d_stage[n + 1], &err);
     base_gradients(p, w, bias, c.stage[0], onehot, dy);
     if (d_stage[0] && !onehot)
         k->weight_input_grad(k, &w->w, dy, p->activation, d_stage[0], p->activation, NULL, p->activation, p->rows, 1,

@@ -8,7 +8,7 @@
 enum { ADAPT_SLOTS = 28 }; /* most slots of one component */
 
 /* Names every formula knows, in the order of its bindings; the slots follow, then their gradients. */
-enum { NAME_X, NAME_Y, NAME_DX, NAME_DY, NAME_W, NAME_LOSS, NAMES_FIXED };
+enum { NAME_X, NAME_Y, NAME_DX, NAME_DY, NAME_W, NAME_LOSS, NAME_BIAS, NAME_DBIAS, NAMES_FIXED };
 enum { ADAPT_BINDINGS = NAMES_FIXED + 2 * ADAPT_SLOTS };
 
 typedef enum {
@@ -139,8 +139,10 @@ typedef struct {
     const void *x; /* dev (rows, in), NULL where onehot serves */
     const int32_t *onehot;
     void *y, *dx, *dy, *loss;
-    const weight *w; /* handle */
-    void *w_tensor;  /* HOOK_INIT: dev real (out, in) */
+    const weight *w;  /* handle */
+    const void *bias; /* of the base, dev real (out); NULL: it has none        */
+    void *dbias;      /* its gradient; NULL where it is not trained            */
+    void *w_tensor;   /* HOOK_INIT: dev real (out, in) */
 } call_tensors;
 
 /* What graft_call begins in memory: services find their way back through it. */

@@ -20,7 +20,7 @@ static int is_builtin(plugin_kind kind, const char *name) {
         "rows",   "in",      "out", "layers", "site",  "steps", "step",    "linear", "input",   "onehot", "size",
         "matrix", "lr",      "t",   "sqrt",   "exp",   "log",   "abs",     "sign",   "max",     "min",    "pow",
         "tanh",   "sigmoid", "erf", "cos",    "floor", "round", "uniform", "normal", "mt19937", "sites",  NULL};
-    static const char *const adapter[] = {"x", "y", "W", "dx", "dy", "dW", "loss", NULL};
+    static const char *const adapter[] = {"x", "y", "W", "bias", "dx", "dy", "dW", "dbias", "loss", NULL};
     static const char *const quantizer[] = {"w", NULL};
     static const char *const optimizer[] = {"p", "g", NULL};
     static const char *const none[] = {NULL};

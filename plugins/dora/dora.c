@@ -44,13 +44,14 @@ static void prepare(graft_call *c) {
     graft_run(c, "none     = inv == 0");
 }
 
-static void forward(graft_call *c) { /* y holds x·Wᵀ + b */
+static void forward(graft_call *c) { /* y holds x·Wᵀ + b; where there is no b the statements that name it are skipped */
     graft_run(c, "g       = m * inv + none");
     graft_run(c, "H[n,r]  = x[n,i] * A[r,i]");
-    graft_run(c, "z[n,o]  = x[n,i] * W[o,i]");
-    graft_run(c, "y[n,o] -= z[n,o]");
+    graft_run(c, "z[n,o]  = y[n,o]");
+    graft_run(c, "z[n,o] -= bias[o]");
     graft_run(c, "z[n,o] += s * H[n,r] * B[o,r]");
-    graft_run(c, "y[n,o] += g[o] * z[n,o]");
+    graft_run(c, "y[n,o]  = g[o] * z[n,o]");
+    graft_run(c, "y[n,o] += bias[o]");
 }
 
 static void backward(graft_call *c) {
@@ -60,7 +61,8 @@ static void backward(graft_call *c) {
     graft_run(c, "dH[n,r]  = s * g[o] * dy[n,o] * B[o,r]");
     graft_run(c, "dA[r,i] += dH[n,r] * x[n,i]");
     graft_run(c, "dx[n,i] += dH[n,r] * A[r,i]");
-    graft_run(c, "dx[n,i] += (g[o] - 1) * dy[n,o] * W[o,i]"); /* dy·W itself is the core's */
+    graft_run(c, "dbias[o] += (1 - g[o]) * dy[n,o]"); /* y = g ⊙ (y - b) + b: b is not scaled   */
+    graft_run(c, "dy[n,o] *= g[o]");                  /* what came before is; dy·W is the core's */
 }
 
 static const graft_adapter adapter = {
