@@ -171,12 +171,17 @@ int peft_tensors_match(const safetensors *st, peft_tensor *list, int64_t count, 
     return rc;
 }
 
-int peft_tensor_read(const safetensors *st, const tensor_info *t, float *out, graft_error *err) {
-    const int rc = safetensors_read_as(st, t, out, F32, err);
-    if (rc != GRAFT_OK) return rc;
-    for (int64_t i = 0; i < t->count; i++)
+int peft_tensor_read(const safetensors *st, const tensor_info *t, int64_t first, int64_t count, float *out,
+                     graft_error *err) {
+    const int64_t width = dtype_bytes(t->dtype);
+    tensor_info part = *t;
+    part.count = count;
+    part.bytes = count * width;
+    part.begin += first * width;
+    if (safetensors_read_as(st, &part, out, F32, err)) return err->code;
+    for (int64_t i = 0; i < count; i++)
         if (!isfinite(out[i]))
             return fail(err, GRAFT_FAILED, "%s: tensor \"%s\": element %lld is %g", safetensors_path(st, t->shard),
-                        t->name, (long long)i, (double)out[i]);
+                        t->name, (long long)(first + i), (double)out[i]);
     return GRAFT_OK;
 }

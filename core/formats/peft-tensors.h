@@ -33,7 +33,8 @@ int peft_tensors_open(const char *folder, safetensors **out, graft_error *err);
  * Names that kept the adapter's name ("lora_A.default.weight", "lm_head.modules_to_save.default.weight") are known. */
 int peft_tensors_match(const safetensors *st, peft_tensor *list, int64_t count, graft_error *err);
 
-/* Reads one as f32; a value that is not finite is an error that names it. */
-int peft_tensor_read(const safetensors *st, const tensor_info *t, float *out, graft_error *err);
+/* Reads elements first .. first + count - 1 of one that was matched as f32; a value that is not finite is an error that names it. */
+int peft_tensor_read(const safetensors *st, const tensor_info *t, int64_t first, int64_t count, float *out,
+                     graft_error *err);
 
 #endif

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PIECE = 1 << 18 }; /* elements that are moved at once */
+
 typedef struct {
     const adapt_param **at;
     int64_t count;
@@ -99,35 +101,60 @@ static void saved_shape(const adapt_param *p, int *rank, int64_t *shape) {
     if (saved && saved->kept) shape[saved->dimension] = kept_count(saved->kept, shape[saved->dimension]);
 }
 
-/* A parameter as the file holds it; owned by the caller. */
-static float *saved_values(const adapt *a, const adapt_param *p, int64_t *count) {
+static int is_turned(const adapt_param *p) {
+    return p->transposed && p->rank == 2;
+}
+
+static void download(const adapt *a, const adapt_param *p, int64_t first, int64_t count, float *to) {
     kernels *k = a->device;
+    const int64_t wide = dtype_bytes(k->real);
+    void *raw = mem_new((size_t)count + 1, (size_t)wide);
+    k->download(k, raw, (const char *)p->data + first * wide, count * wide);
+    dtype_convert(to, F32, raw, k->real, count);
+    free(raw);
+}
+
+/* A parameter that lies in the file in another order, or in part; owned by the caller. */
+static float *turned_values(const adapt *a, const adapt_param *p, int64_t count) {
     const saved_slot *saved = saved_of(p);
-    int rank;
-    int64_t shape[TENSOR_RANK_MAX];
-    saved_shape(p, &rank, shape);
-    *count = 1;
-    for (int d = 0; d < rank; d++)
-        *count *= shape[d];
-    float *filed = mem_new((size_t)*count + 1, sizeof *filed);
-    if (saved && saved->values) {
-        memcpy(filed, saved->values, (size_t)*count * sizeof *filed);
-        return filed;
-    }
-    void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
-    float *values = mem_new((size_t)p->count + 1, sizeof *values);
-    k->download(k, raw, p->data, p->count * dtype_bytes(k->real));
-    dtype_convert(values, F32, raw, k->real, p->count);
+    float *values = mem_new((size_t)p->count + 1, sizeof *values), *filed = mem_new((size_t)count + 1, sizeof *filed);
+    download(a, p, 0, p->count, values);
     if (saved && saved->kept) {
         const slot_state *s = &p->site->slots[p->slot];
         const cut c = cut_of(saved->kept, s->rank, s->shape, saved->dimension);
         move_kept(&c, values, filed, 0);
     } else {
-        turn(values, filed, p->rows, p->count / (p->rows ? p->rows : 1), p->transposed && p->rank == 2);
+        turn(values, filed, p->rows, p->count / (p->rows ? p->rows : 1), is_turned(p));
     }
     free(values);
-    free(raw);
     return filed;
+}
+
+static int64_t saved_count(const adapt_param *p) {
+    int64_t shape[TENSOR_RANK_MAX], count = 1;
+    int rank;
+    saved_shape(p, &rank, shape);
+    for (int d = 0; d < rank; d++)
+        count *= shape[d];
+    return count;
+}
+
+/* Gives `take` a parameter as the file holds it, piece after piece, so that no copy of a whole table is made. */
+static int each_piece(const adapt *a, const adapt_param *p,
+                      int (*take)(void *context, const float *values, int64_t first, int64_t count, graft_error *err),
+                      void *context, graft_error *err) {
+    const saved_slot *saved = saved_of(p);
+    const int plain = !(saved && saved->kept) && !is_turned(p);
+    const int64_t count = saved_count(p);
+    if (saved && saved->values) return take(context, saved->values, 0, count, err);
+    float *values = plain ? mem_new(PIECE, sizeof *values) : turned_values(a, p, count);
+    for (int64_t first = 0; first < count && !err->code; first += PIECE) {
+        const int64_t n = count - first < PIECE ? count - first : PIECE;
+        if (plain) download(a, p, first, n, values);
+        take(context, plain ? values : values + first, first, n, err);
+    }
+    free(values);
+    return err->code;
 }
 
 static int run_save_hooks(adapt *a, int32_t spec, graft_error *err) {
@@ -147,7 +174,11 @@ static int run_save_hooks(adapt *a, int32_t spec, graft_error *err) {
     return err->code;
 }
 
-/* One tensor after the other is in memory. */
+static int put_piece(void *context, const float *values, int64_t first, int64_t count, graft_error *err) {
+    (void)first;
+    return safetensors_put(context, values, count * (int64_t)sizeof *values, err);
+}
+
 static int write_tensors(adapt *a, const chosen *c, const char *path, graft_error *err) {
     const safetensors_note note = {"format", "pt"};
     safetensors_writer *w = NULL;
@@ -157,12 +188,8 @@ static int write_tensors(adapt *a, const chosen *c, const char *path, graft_erro
         saved_shape(c->at[t], &list[t].rank, list[t].shape);
     }
     safetensors_create(path, list, c->count, &note, 1, &w, err);
-    for (int64_t t; !err->code && (t = safetensors_next(w)) >= 0;) {
-        int64_t count;
-        float *values = saved_values(a, c->at[t], &count);
-        safetensors_put(w, values, count * (int64_t)sizeof *values, err);
-        free(values);
-    }
+    for (int64_t t; !err->code && (t = safetensors_next(w)) >= 0;)
+        each_piece(a, c->at[t], put_piece, w, err);
     if (err->code)
         safetensors_abandon(w);
     else
@@ -238,25 +265,41 @@ static int32_t kept_dimension(const safetensors *st, const adapt_param *p, const
     return -1;
 }
 
-static int read_param(adapt *a, const safetensors *st, const adapt_param *p, const tensor_info *info, const cut *c,
-                      graft_error *err) {
+static void upload(adapt *a, const adapt_param *p, int64_t first, int64_t count, const float *from) {
     kernels *k = a->device;
+    const int64_t wide = dtype_bytes(k->real);
+    void *raw = mem_new((size_t)count + 1, (size_t)wide);
+    dtype_convert(raw, k->real, from, F32, count);
+    k->upload(k, (char *)p->data + first * wide, raw, count * wide);
+    free(raw);
+}
+
+static int read_turned(adapt *a, const safetensors *st, const adapt_param *p, const tensor_info *info, const cut *c,
+                       graft_error *err) {
+    const int64_t cols = p->count / (p->rows ? p->rows : 1);
     float *filed = mem_new((size_t)info->count + 1, sizeof *filed),
           *values = mem_new((size_t)p->count + 1, sizeof *values);
-    void *raw = mem_new((size_t)p->count + 1, (size_t)dtype_bytes(k->real));
-    if (peft_tensor_read(st, info, filed, err) == GRAFT_OK) {
-        const int turned = p->transposed && p->rank == 2;
-        const int64_t cols = p->count / (p->rows ? p->rows : 1);
+    if (peft_tensor_read(st, info, 0, info->count, filed, err) == GRAFT_OK) {
         if (c->mask)
             move_kept(c, values, filed, 1);
         else
-            turn(filed, values, turned ? cols : p->rows, turned ? p->rows : cols, turned);
-        dtype_convert(raw, k->real, values, F32, p->count);
-        k->upload(k, p->data, raw, p->count * dtype_bytes(k->real));
+            turn(filed, values, cols, p->rows, 1);
+        upload(a, p, 0, p->count, values);
     }
     free(filed);
     free(values);
-    free(raw);
+    return err->code;
+}
+
+static int read_param(adapt *a, const safetensors *st, const adapt_param *p, const tensor_info *info, const cut *c,
+                      graft_error *err) {
+    if (c->mask || is_turned(p)) return read_turned(a, st, p, info, c, err);
+    float *values = mem_new(PIECE, sizeof *values);
+    for (int64_t first = 0; first < p->count && !err->code; first += PIECE) {
+        const int64_t n = p->count - first < PIECE ? p->count - first : PIECE;
+        if (peft_tensor_read(st, info, first, n, values, err) == GRAFT_OK) upload(a, p, first, n, values);
+    }
+    free(values);
     return err->code;
 }
 
@@ -332,22 +375,32 @@ int adapt_load(adapt *a, int32_t spec, const char *folder, graft_error *err) {
     return err->code;
 }
 
+typedef struct {
+    const safetensors *st;
+    const tensor_info *info;
+    int64_t count; /* elements it should have */
+} comparing;
+
+static int compare_piece(void *context, const float *values, int64_t first, int64_t count, graft_error *err) {
+    const comparing *c = context;
+    float *filed = mem_new((size_t)count + 1, sizeof *filed);
+    if (c->info->count != c->count || !dtype_is_float(c->info->dtype) ||
+        peft_tensor_read(c->st, c->info, first, count, filed, err) ||
+        memcmp(values, filed, (size_t)count * sizeof *values) != 0)
+        fail(err, GRAFT_FAILED, "%s: %s is not what was written; is the disk sound?", safetensors_name(c->st),
+             c->info->name);
+    free(filed);
+    return err->code;
+}
+
 int adapt_compare(adapt *a, int32_t spec, const char *folder, graft_error *err) {
     safetensors *st = NULL;
     const chosen c = choose(a, spec);
     peft_tensors_open(folder, &st, err);
     for (int64_t t = 0; t < c.count && !err->code; t++) {
-        const tensor_info *info;
-        int64_t count;
-        float *const ours = saved_values(a, c.at[t], &count), *filed = NULL;
-        if (safetensors_need(st, c.at[t]->name, &info, err) == GRAFT_OK) {
-            filed = mem_new((size_t)info->count + 1, sizeof *filed);
-            if (info->count != count || peft_tensor_read(st, info, filed, err) ||
-                memcmp(ours, filed, (size_t)count * sizeof *ours) != 0)
-                fail(err, GRAFT_FAILED, "%s: %s is not what was written; is the disk sound?", folder, c.at[t]->name);
-        }
-        free(ours);
-        free(filed);
+        comparing with = {.st = st, .count = saved_count(c.at[t])};
+        if (safetensors_need(st, c.at[t]->name, &with.info, err) == GRAFT_OK)
+            each_piece(a, c.at[t], compare_piece, &with, err);
     }
     safetensors_close(st);
     free(c.at);

@@ -11,7 +11,7 @@ enum { DOCUMENTS_WITH_VIRTUAL_ROWS = 8, COMFORT_PERCENT = 70 };
 /* ids, labels, mask of a token; its id, position, target, key and origin in the slices */
 /* W as the device has it, what a callback reads of it in double, and both once more on the way */
 enum { BYTES_OF_A_WEIGHT_READ = 2 * (4 + 8) };
-enum { BYTES_OF_A_TOKEN = 40, FILE_BUFFERS = 8 << 20, COPIES_OF_A_PARAMETER = 3 };
+enum { BYTES_OF_A_TOKEN = 40, FILE_BUFFERS = 8 << 20, COPIES_TO_TURN = 3 };
 
 /* ---- the memory there is ---- */
 
@@ -109,13 +109,13 @@ static int64_t choosing(const session *s) {
     return widest * BYTES_OF_A_WEIGHT_READ;
 }
 
-/* Bytes of the largest one: they are written and read back one after the other. */
-static int64_t widest_parameter(const adapt *a) {
+/* Bytes of the largest one that files hold transposed: it is turned as a whole, others are moved in pieces. */
+static int64_t widest_turned(const adapt *a) {
     int32_t count;
     int64_t widest = 0;
     const adapt_param *const p = adapt_params(a, &count);
     for (int32_t i = 0; i < count; i++)
-        if (p[i].in_file && p[i].count > widest) widest = p[i].count;
+        if (p[i].transposed && p[i].count > widest) widest = p[i].count;
     return widest * (int64_t)sizeof(float);
 }
 
@@ -132,7 +132,7 @@ static void count_bytes(session *s, const data_source *d, const optimizer *o, in
     b->optimizer = optimizer_bytes(o);
     b->activations = m.activations;
     b->scratch = m.scratch;
-    b->host = d->step_tokens * BYTES_OF_A_TOKEN + FILE_BUFFERS + COPIES_OF_A_PARAMETER * widest_parameter(s->adapters);
+    b->host = d->step_tokens * BYTES_OF_A_TOKEN + FILE_BUFFERS + COPIES_TO_TURN * widest_turned(s->adapters);
     b->host += choosing(s);
     count_calibration(s, calibration, p);
     p->trainable = a.trainable;

@@ -541,7 +541,7 @@ Test(formats_peft, a_value_that_is_not_finite_is_named) {
     graft_error err = match(file, 1, list, 1, &st);
     ok(err.code, &err);
     float values[2];
-    cr_expect_eq(peft_tensor_read(st, list[0].found, values, &err), GRAFT_FAILED);
+    cr_expect_eq(peft_tensor_read(st, list[0].found, 0, 2, values, &err), GRAFT_FAILED);
     cr_expect(strstr(err.text, "\"a\": element 1 is"), "%s", err.text);
     safetensors_close(st);
 }
