@@ -1,20 +1,22 @@
 /* calibrate — choosing and cutting. */
 #include "run/calibrate.h"
 #include "base/philox.h"
-#include <stdlib.h>
 #include <string.h>
 
-/* The steps of one pass over the data in an order that the seed makes (Fisher & Yates). Owned by the caller. */
-static int64_t *order_of(int64_t steps, uint64_t seed) {
-    int64_t *const order = mem_new((size_t)steps, sizeof *order);
-    for (int64_t i = 0; i < steps; i++)
-        order[i] = i;
-    for (int64_t i = steps - 1; i > 0; i--) {
-        const int64_t k = (int64_t)(philox_bits(seed, 0, (uint64_t)i) % (uint64_t)(i + 1)), kept = order[i];
-        order[i] = order[k];
-        order[k] = kept;
-    }
-    return order;
+static int64_t common_divisor(int64_t a, int64_t b) {
+    return b ? common_divisor(b, a % b) : a;
+}
+
+/* The steps of one pass over the data, each once, in leaps that spread any number of them evenly: first, first + leap ... */
+typedef struct {
+    int64_t first, leap;
+} walk;
+
+static walk walk_of(int64_t steps, uint64_t seed) {
+    walk w = {(int64_t)(philox_bits(seed, 0, 0) % (uint64_t)steps), (int64_t)((double)steps * 0.618) + 1};
+    while (common_divisor(w.leap, steps) != 1)
+        w.leap++;
+    return w;
 }
 
 static int64_t tokens_of(const sequence *s) {
@@ -39,10 +41,12 @@ static void add_copy(sequence_list *to, const sequence *s) {
 int calibration_open(const recipe *r, const session *s, data_source *d, calibration *out, graft_error *err) {
     if (!adapt_observes(s->adapters, -1)) return GRAFT_OK;
     const int64_t wanted = r->data.calibration;
-    int64_t *const order = order_of(d->steps_per_epoch, (uint64_t)r->data.calibration_seed);
+    const walk w = walk_of(d->steps_per_epoch, (uint64_t)r->data.calibration_seed);
+    int64_t step = w.first;
     for (int64_t k = 0; k < d->steps_per_epoch && out->sequences.count < wanted && !err->code; k++) {
         sequence_list of_step = {0};
-        d->fetch(d, order[k], &of_step, err);
+        d->fetch(d, step, &of_step, err);
+        step = (step + w.leap) % d->steps_per_epoch;
         for (int64_t i = 0; i < of_step.count && out->sequences.count < wanted; i++) {
             const int64_t tokens = tokens_of(&of_step.at[i]);
             if (tokens) add_copy(&out->sequences, &of_step.at[i]);
@@ -50,7 +54,6 @@ int calibration_open(const recipe *r, const session *s, data_source *d, calibrat
         }
         sequence_list_free(&of_step);
     }
-    free(order);
     if (!err->code && out->tokens == 0)
         fail(err, GRAFT_FAILED, "a technique observes what the layers read, but the data hold no token to show it");
     return err->code;

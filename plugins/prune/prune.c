@@ -228,6 +228,7 @@ static const graft_adapter adapter = {
     .observe = observe,
     .init = init,
     .after_step = after_step,
+    .targets = "all-linear",
     .rounds = 3,
 };
 
