@@ -275,7 +275,9 @@ static int check_formulas(adapt *a, technique *t, instance *i, graft_error *err)
     for (int32_t p = 0; p < i->program_count; p++) {
         uint64_t reads, writes;
         formula_uses(i->programs[p].program, &reads, &writes);
-        if (i->programs[p].at == HOOK_OBSERVE) i->observed |= writes;
+        if (i->programs[p].at != HOOK_OBSERVE) continue;
+        i->observed |= writes;
+        i->observes_dy |= reads >> NAME_DY & 1;
     }
     if (i->observed && i->init_rounds > 1)
         return fail(err, GRAFT_FAILED, "%s at %s: init in rounds comes before observe; have one of them",

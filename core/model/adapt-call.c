@@ -45,7 +45,9 @@ static void name_fixed(formula_tensor *t, const graft_site *site, hook h, dtype 
         [NAME_X] = h == HOOK_FORWARD || h == HOOK_BACKWARD || h == HOOK_OBSERVE ? FORMULA_READ : 0,
         [NAME_Y] = h == HOOK_FORWARD ? FORMULA_READ | FORMULA_WRITE : 0,
         [NAME_DX] = h == HOOK_BACKWARD ? FORMULA_READ | FORMULA_WRITE : 0,
-        [NAME_DY] = h == HOOK_BACKWARD ? FORMULA_READ | (changes_dy ? FORMULA_WRITE : 0) : 0,
+        [NAME_DY] = h == HOOK_BACKWARD                ? FORMULA_READ | (changes_dy ? FORMULA_WRITE : 0)
+                    : h == HOOK_OBSERVE && changes_dy ? FORMULA_READ
+                                                      : 0,
         [NAME_W] = h == HOOK_INIT ? FORMULA_READ | FORMULA_WRITE : FORMULA_READ,
         [NAME_LOSS] = h == HOOK_REGULARIZE ? FORMULA_READ | FORMULA_WRITE : 0,
         [NAME_BIAS] = changes_dy && (h == HOOK_FORWARD || h == HOOK_BACKWARD) ? FORMULA_READ : 0,

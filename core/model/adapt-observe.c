@@ -5,7 +5,8 @@ int32_t adapt_observes(const adapt *a, int32_t point) {
     int32_t does = 0;
     for (int32_t p = 0; a && p < a->point_count; p++)
         for (int32_t n = 0; (point < 0 || p == point) && a->at[p] && a->at[p][n]; n++)
-            does |= a->at[p][n]->observed != 0;
+            if (a->at[p][n]->observed && does < OBSERVE_X + a->at[p][n]->observes_dy)
+                does = OBSERVE_X + a->at[p][n]->observes_dy;
     return does;
 }
 
@@ -23,9 +24,10 @@ int adapt_observe_begin(adapt *a, graft_error *err) {
 }
 
 void adapt_observe(adapt *a, int32_t point, const adapt_pass *p, const base_tensor *w, const void *x,
-                   const int32_t *onehot) {
+                   const int32_t *onehot, const void *dy) {
     graft_error err = {0}; /* formulas were checked on shapes: nothing can fail here */
-    const call_tensors t = {.x = onehot ? NULL : x, .onehot = onehot, .w = onehot || !w ? NULL : &w->w};
+    const call_tensors t = {
+        .x = onehot ? NULL : x, .onehot = onehot, .dy = (void *)(uintptr_t)dy, .w = onehot || !w ? NULL : &w->w};
     for (int32_t n = 0; a->at[point] && a->at[point][n]; n++)
         if (a->at[point][n]->observed) adapt_call(a, a->at[point][n], HOOK_OBSERVE, p, &t, 0, 0, NULL, &err);
 }

@@ -106,7 +106,7 @@ void adapt_linear(adapt *a, int32_t point, const adapt_pass *p, const base_tenso
                   const void *x, const int32_t *onehot, void *y) {
     graft_error err = {0}; /* formulas were checked on shapes: nothing can fail here */
     kernels *k = p->device;
-    if (p->observing) adapt_observe(a, point, p, w, x, onehot);
+    if (p->observing == OBSERVE_X) adapt_observe(a, point, p, w, x, onehot, NULL);
     chain c = chain_make(a, point, p, x);
     run_inputs(&c, &err);
     const void *b = bias ? bias->vector : NULL;
@@ -228,6 +228,7 @@ void adapt_linear_backward(adapt *a, int32_t point, const adapt_pass *p, const b
                            const void *x, const int32_t *onehot, void *dy, void *dx, int32_t accumulate) {
     graft_error err = {0};
     kernels *k = p->device;
+    if (p->observing == OBSERVE_X_DY) adapt_observe(a, point, p, w, x, onehot, dy);
     chain c = chain_make(a, point, p, x);
     run_inputs(&c, &err);
     int32_t inputs = 0;
@@ -266,7 +267,7 @@ void adapt_linear_backward(adapt *a, int32_t point, const adapt_pass *p, const b
 
 void adapt_branch(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *y) {
     graft_error err = {0};
-    if (p->observing) adapt_observe(a, point, p, NULL, x, NULL);
+    if (p->observing == OBSERVE_X) adapt_observe(a, point, p, NULL, x, NULL, NULL);
     const chain c = chain_make(a, point, p, x);
     for (int32_t n = 0; n < c.count; n++) {
         const call_tensors t = {.x = x, .y = y};
@@ -276,6 +277,7 @@ void adapt_branch(adapt *a, int32_t point, const adapt_pass *p, const void *x, v
 
 void adapt_branch_backward(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *dy, void *dx) {
     graft_error err = {0};
+    if (p->observing == OBSERVE_X_DY) adapt_observe(a, point, p, NULL, x, NULL, dy);
     const chain c = chain_make(a, point, p, x);
     for (int32_t n = c.count - 1; n >= 0; n--) {
         const call_tensors t = {.x = x, .dy = dy, .dx = dx};

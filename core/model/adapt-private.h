@@ -66,6 +66,7 @@ typedef struct instance {
     int32_t steps_on;    /* 1: its after_step asks for something */
     int32_t remasks;     /* 1: its after_step writes a mask */
     int32_t mask_new;    /* 1: a mask was written, W is not yet zero where it says */
+    int32_t observes_dy; /* 1: they read dy */
     uint64_t observed;   /* names that the formulas of observe write, as bits of the bindings; 0: it has none */
     void *virtual_rows, *virtual_grad; /* KV and EMBED: dev real (rows, out) */
     saved_slot *saved;                 /* (slots) NULL: as they are          */

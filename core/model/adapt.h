@@ -89,9 +89,11 @@ int32_t adapt_reads_weight(const adapt *a, int32_t point); /* 1: adapt_init_at m
 int32_t adapt_init_rounds(const adapt *a, int32_t point);
 int adapt_init_round(adapt *a, int32_t point, int64_t round, void *w, graft_error *err);
 
-/* ---- observing: passes through the base while it is loaded, with adapt_pass.observing = 1; a site begins behind them ---- */
-int32_t adapt_observes(const adapt *a, int32_t point); /* 1: a technique looks at the x of this point; -1: of any */
-int adapt_observe_begin(adapt *a, graft_error *err);   /* first values of what observe fills */
+/* ---- observing: passes through the base while it is loaded; a site begins behind them ---- */
+enum { OBSERVE_X = 1, OBSERVE_X_DY }; /* adapt_pass.observing: in forward, in backward          */
+int32_t adapt_observes(const adapt *a,
+                       int32_t point); /* of this point (-1: any) the most that a technique asks for; 0: none */
+int adapt_observe_begin(adapt *a, graft_error *err); /* first values of what observe fills */
 /* After all weights are there: SHARED buffers, tensors of files (spec folder of `start`), prepare. */
 int adapt_ready(adapt *a, graft_error *err);
 
@@ -101,7 +103,7 @@ typedef struct {
     dtype activation;
     int64_t rows, capacity; /* rows of this call (a head chunk has fewer), rows the KEPT areas were laid out for   */
     int32_t training;       /* 1: dropout is on                                                                   */
-    int32_t observing;      /* 1: the observe hooks see what layers read                                          */
+    int32_t observing;      /* OBSERVE_X ...: the observe hooks see what layers read                              */
     int64_t step, steps;
     const int64_t *row_key; /* dev (rows): (sample in the step) << 32 | token in the document; NULL without dropout */
     void *kept;             /* dev: KEPT area of the running block                                                */
@@ -118,9 +120,10 @@ void adapt_linear_backward(adapt *a, int32_t point, const adapt_pass *p, const b
 /* BRANCH: y is changed by the adapters of the point, x is the residual stream before the sub-block. */
 void adapt_branch(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *y);
 void adapt_branch_backward(adapt *a, int32_t point, const adapt_pass *p, const void *x, void *dy, void *dx);
-/* What the techniques of the point observe: x (rows, in) or onehot ids; adapt_linear and adapt_branch do it themselves. */
+/* What the techniques of the point observe: x (rows, in) or onehot ids, and dy (NULL in forward). adapt_linear and
+ * adapt_branch do it themselves, and their backward. */
 void adapt_observe(adapt *a, int32_t point, const adapt_pass *p, const base_tensor *w, const void *x,
-                   const int32_t *onehot);
+                   const int32_t *onehot, const void *dy);
 /* 1 when any adapter or trained tensor sits at or below this layer's input side: backward stops under the lowest. */
 int64_t adapt_lowest_layer(
     const adapt *a); /* lowest layer with something to train, -1: embeddings too; INT64_MAX: nothing */

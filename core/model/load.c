@@ -303,29 +303,30 @@ static int show_rounds(model *m, adapt *a, graft_error *err) {
 }
 
 /* Tensors first .. behind - 1 are loaded; those whose techniques observe were loaded without them, and begin now. */
-static int observe_section(model *m, observation *o, int32_t first, int32_t behind, adapt *a, quantize *q,
+static int observe_tensors(model *m, observation *o, int32_t first, int32_t behind, adapt *a, quantize *q,
                            graft_error *err) {
     const int64_t section = observed_section(m, &m->tensors[behind - 1]);
     for (int32_t t = first; t < behind; t++)
         refresh(m, &m->tensors[t]);
-    if (observe_run(o, section, 1, err)) return err->code;
+    if (observe_whole(o)) share_tied(m);
+    if (observe_whole(o) ? observe_gradients(o, err) : observe_run(o, section, OBSERVE_X, err)) return err->code;
     for (int32_t t = first; t < behind && !err->code; t++) {
         if (!observe_waits(o, &m->tensors[t])) continue;
         tensor_release(m->device, &m->tensors[t]);
         load_tensor(m, &m->tensors[t], a, q, err);
         if (!err->code) refresh(m, &m->tensors[t]);
     }
-    return err->code ? err->code : observe_run(o, section, 0, err);
+    return err->code || observe_whole(o) ? err->code : observe_run(o, section, 0, err);
 }
 
 static int load_tensors(model *m, adapt *a, quantize *q, observation *o, graft_error *err) {
-    int32_t first = 0; /* of the section */
+    int32_t first = 0; /* of the section, or of all */
     for (int32_t t = 0; t < m->tensor_count && !err->code; t++) {
         const int waits = observe_waits(o, &m->tensors[t]);
-        const int last =
-            t + 1 == m->tensor_count || observed_section(m, &m->tensors[t]) != observed_section(m, &m->tensors[t + 1]);
+        const int last = t + 1 == m->tensor_count || (!observe_whole(o) && observed_section(m, &m->tensors[t]) !=
+                                                                               observed_section(m, &m->tensors[t + 1]));
         if (load_tensor(m, &m->tensors[t], waits ? NULL : a, waits ? NULL : q, err) || !last) continue;
-        if (o) observe_section(m, o, first, t + 1, a, q, err);
+        if (o) observe_tensors(m, o, first, t + 1, a, q, err);
         first = t + 1;
     }
     return err->code;

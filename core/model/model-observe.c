@@ -1,5 +1,6 @@
 /* model-observe — calibration rows through the base while it is loaded, for techniques that observe: the residual stream of
- * every slice waits in front of the block that is loaded next. A section is the embeddings (-1), a block, or final norm and
+ * every slice waits in front of the block that is loaded next. Where one observes dy the whole base is loaded first, and seen
+ * in one pass forward and backward. A section is the embeddings (-1), a block, or final norm and
  * head (the number of blocks). */
 #include "model/pass.h"
 #include <stdlib.h>
@@ -9,8 +10,9 @@ struct observation {
     adapt *a;
     workspace *w;
     model_calibration rows;
-    void **x;     /* of each slice: dev (rows, hidden)     */
-    int64_t last; /* section behind which nobody observes  */
+    void **x;            /* of each slice: dev (rows, hidden)     */
+    int64_t first, last; /* sections of the lowest and the highest who observe */
+    int32_t whole;
 };
 
 int64_t observed_section(const model *m, const base_tensor *t) {
@@ -41,15 +43,18 @@ int observe_begin(model *m, adapt *a, observation **out, graft_error *err) {
     *out = NULL;
     if (!a || !adapt_observes(a, -1) || !m->calibration.count) return GRAFT_OK;
     observation *const o = *out = mem_new(1, sizeof *o);
-    *o = (observation){.m = m, .a = a, .rows = m->calibration, .last = -2};
+    *o = (observation){.m = m, .a = a, .rows = m->calibration, .first = m->shape.layers, .last = -2};
+    o->whole = adapt_observes(a, -1) == OBSERVE_X_DY;
     o->x = mem_new((size_t)o->rows.count, sizeof *o->x);
     adapt_enable(a, -1, 0); /* the base alone is observed: no adapter has begun */
     for (int32_t p = 0; p < m->point_count; p++) {
         const adapt_point *const at = &m->points[p];
         const int64_t section = at->tensor ? observed_section(m, at->tensor) : at->layer;
-        if (adapt_observes(a, p) && section > o->last) o->last = section;
+        if (!adapt_observes(a, p)) continue;
+        o->last = section > o->last ? section : o->last;
+        o->first = section < o->first ? section : o->first;
     }
-    for (int64_t s = 0; s < o->rows.count && !err->code; s++) {
+    for (int64_t s = 0; s < o->rows.count && !o->whole && !err->code; s++) {
         const int64_t bytes = o->rows.at[s].rows * m->shape.hidden * dtype_bytes(m->activation);
         o->x[s] = m->device->alloc(m->device, bytes);
         if (!o->x[s]) fail(err, GRAFT_FAILED, "no memory for %lld bytes of calibration rows", (long long)bytes);
@@ -75,7 +80,7 @@ static void run_slice(observation *o, pass *p, int64_t section, void *x) {
     } else {
         norm_rows(p, -1, ROLE_FINAL_NORM, x, o->w->norm, p->rows);
         adapt_observe(o->a, m->outside.point[ROLE_HEAD], &p->call, tensor_at(m, m->outside.weight[ROLE_HEAD]),
-                      o->w->norm, NULL);
+                      o->w->norm, NULL, NULL);
     }
 }
 
@@ -86,6 +91,30 @@ int observe_run(observation *o, int64_t section, int32_t observing, graft_error 
         if (pass_begin(o->w, &o->rows.at[s], &p, err)) return err->code;
         p.call.observing = observing;
         run_slice(o, &p, section, o->x[s]);
+    }
+    return GRAFT_OK;
+}
+
+int32_t observe_whole(const observation *o) {
+    return o && o->whole;
+}
+
+/* Mean loss of all targets of the rows. */
+int observe_gradients(observation *o, graft_error *err) {
+    const workspace *const w = o->w;
+    int64_t targets = 0;
+    for (int64_t s = 0; s < o->rows.count; s++)
+        for (int64_t r = 0; r < o->rows.at[s].rows; r++)
+            targets += o->rows.at[s].targets[r] >= 0;
+    for (int64_t s = 0; s < o->rows.count; s++) {
+        pass p;
+        if (pass_begin(o->w, &o->rows.at[s], &p, err) || pass_targets(&p, &o->rows.at[s], err)) return err->code;
+        forward(&p, NULL, NULL);
+        for (int64_t t = 0; t < w->target.count; t++)
+            w->host_dlogp[t] = (float)(-(double)w->target.weight[t] / (double)targets);
+        upload_as(p.k, w->dlogp, p.k->real, w->host_dlogp, F32, w->target.count);
+        p.call.observing = OBSERVE_X_DY;
+        backward(&p, o->first);
     }
     return GRAFT_OK;
 }

@@ -14,10 +14,9 @@ const void *forward(pass *p, void (*each)(void *context, int64_t layer, const vo
     return x[p->m->shape.layers];
 }
 
-/* From the targets' dlogp (w->dlogp) down to the lowest layer with something to train. */
-static void backward(pass *p) {
+void backward(pass *p, int64_t lowest) {
     workspace *w = p->w;
-    const int64_t layers = p->m->shape.layers, lowest = model_lowest_layer(p->m, w->a);
+    const int64_t layers = p->m->shape.layers;
     p->k->zero(p->k, w->dx, p->rows * p->m->shape.hidden * dtype_bytes(p->type));
     head_backward(p, w->x[layers], w->dx);
     for (int64_t l = layers - 1; l >= 0 && l >= lowest; l--) {
@@ -101,7 +100,7 @@ int model_train_slice(workspace *w, const model_rows *rows, const model_objectiv
     }
     *loss = f->loss(o->self, &batch, w->host_dlogp);
     upload_as(p.k, w->dlogp, p.k->real, w->host_dlogp, F32, t->count);
-    backward(&p);
+    backward(&p, model_lowest_layer(p.m, w->a));
     if (known) {
         download_as(p.k, w->host_logp, F32, w->logp, p.k->real, t->count);
         batch.logp = w->host_logp;

@@ -107,6 +107,9 @@ int64_t observed_section(const model *m, const base_tensor *t);
 int32_t observe_waits(const observation *o, const base_tensor *t);
 /* All slices through a section whose tensors are loaded, and no other that is above: observing, or for what it gives. */
 int observe_run(observation *o, int64_t section, int32_t observing, graft_error *err);
+/* 1: a technique observes dy, so the whole base is observed at once, when all of it is loaded. */
+int32_t observe_whole(const observation *o);
+int observe_gradients(observation *o, graft_error *err);
 
 /* ---- save-packed.c ---- */
 enum { PACKED_TENSORS = (int)BNB_TENSORS > (int)GPTQ_TENSORS ? (int)BNB_TENSORS : (int)GPTQ_TENSORS };

@@ -113,7 +113,7 @@ void model_plan(model *m, const kernels *device, dtype activation, const adapt *
 typedef struct {
     const model_rows *at; /* slices, each of at most workspace.rows rows */
     int64_t count;
-    workspace_config workspace; /* without backward */
+    workspace_config workspace; /* with backward where adapt_observes says OBSERVE_X_DY */
 } model_calibration;
 void model_calibrate(model *m, const model_calibration *c);
 /* Bytes that this takes beside the weights, for `rows` rows in all. */

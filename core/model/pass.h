@@ -134,6 +134,8 @@ void cache_extend(struct kv_cache *c, int64_t layer, const pass *p, attention_ca
 /* All blocks; returns the last output. `each` (may be NULL) sees the input of every block and the last output. */
 /* model_logprobs in double. */
 int pass_logprobs(workspace *w, const model_rows *rows, double *logp, graft_error *err);
+/* From the targets' dlogp (w->dlogp) down to the lowest layer that is wanted, -1: the embeddings. */
+void backward(pass *p, int64_t lowest);
 const void *forward(pass *p, void (*each)(void *context, int64_t layer, const void *x), void *context);
 
 #endif

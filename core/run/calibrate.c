@@ -66,9 +66,11 @@ int calibration_give(calibration *c, const session *s, const slice_limits *limit
     own.what = "calibration";
     own.first = 0; /* no adapter has virtual rows yet */
     if (slices_cut(&c->sequences, &own, &c->slices, err)) return err->code;
-    const model_calibration rows = {
-        .at = c->slices.at, .count = c->slices.count, .workspace = {.rows = w->rows, .documents = w->documents}
-    };
+    model_calibration rows = {.at = c->slices.at, .count = c->slices.count, .workspace = *w};
+    rows.workspace.backward = adapt_observes(s->adapters, -1) == OBSERVE_X_DY;
+    if (rows.workspace.backward && c->slices.targets == 0)
+        return fail(err, GRAFT_FAILED,
+                    "a technique observes gradients, but no token of the calibration rows is learned");
     model_calibrate(s->model, &rows);
     return GRAFT_OK;
 }

@@ -91,7 +91,8 @@ static int plan_slices(const recipe *r, const session *s, const data_source *d, 
 
 /* Calibration comes before the passes of training and gives its memory back. */
 static void count_calibration(session *s, int64_t calibration, plan *p) {
-    const workspace_config c = {.rows = p->workspace.rows, .documents = p->workspace.documents};
+    workspace_config c = p->workspace;
+    c.backward = s->adapters && adapt_observes(s->adapters, -1) == OBSERVE_X_DY;
     const int64_t passes = p->bytes.activations + p->bytes.scratch;
     const int64_t own =
         calibration ? model_calibration_bytes(s->model, s->device, s->activation, s->adapters, &c, calibration) : 0;

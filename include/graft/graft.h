@@ -189,6 +189,8 @@ static inline void graft_run(graft_call *c, const char *formulas) {
  * observe, before init and only where its formulas are not absent: the layers' inputs x (rows, in) on calibration rows of the
  * run's data, slice by slice, through the base without adapters. A block is observed whole, then its sites begin (init), then
  * what it gives is computed anew and becomes the input of the next block. BUFFERs that it writes hold their `init`, else 0.
+ * Where observe names dy (LINEAR and BRANCH), the gradient of the mean loss of these rows, the whole base is loaded and seen
+ * before any site begins, and lm_head only where a token is to be predicted.
  * after_step runs in rounds, and so does init of adapters that set `rounds`: what sites leave in a SHARED slot in one round, all
  * see in the next. W is written in the last round of init; a round in which nothing is asked for is left out.
  * save: a TEMP slot with the `file` of a PARAM is written in its place. */

@@ -140,12 +140,30 @@ Test(observe, a_resumed_run_is_shown_the_same) {
     kit_remove(folder);
 }
 
-Test(observe, it_is_no_backward_pass) {
-    char *const folder = kit_make(STEPS), *text;
-    kit_ini(folder, "run", WATCHER);
-    cr_expect_neq(kit_train(folder, "run", "--quiet --set adapter.backward=yes", &text), 0);
-    cr_expect(strstr(text, "watcher observe at model.layers.0.self_attn.q_proj") && strstr(text, "dy"), "%s", text);
-    free(text);
+/* b is trained from 0 with a rate of 1 and no clipping: behind one step over the same rows it is -db, and db is the sum of dy. */
+Test(observe, where_dy_is_named_it_sees_the_gradients_of_the_base) {
+    char *const folder = kit_make(1);
+    train(folder, "run", WATCHER "clip_norm = 0\n[optimizer]\nplugin = sgd\nlr = 1\n",
+          "--quiet --set adapter.gradients=yes --set adapter.targets=q_proj,down_proj,lm_head --set train.steps=1");
+    static const char *const sites[] = {"model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "lm_head"};
+    char *const path = path_join(folder, "run/checkpoints/step-000001/state.safetensors");
+    for (int s = 0; s < 3; s++) {
+        char *const slope = mem_format("buffers/%s.slope", sites[s]);
+        char *const b = mem_format("parameters/base_model.model.%s.shift", sites[s]);
+        const int64_t count = s < 2 ? HIDDEN : 96;
+        float *const seen = values(path, slope, count), *const learned = values(path, b, count);
+        double size = 0;
+        for (int64_t o = 0; o < count; o++) {
+            cr_expect_float_eq((double)learned[o], -(double)seen[o], 1e-7, "%s: output %lld", sites[s], (long long)o);
+            size += fabs((double)seen[o]);
+        }
+        cr_expect_gt(size, 1e-4, "%s", sites[s]);
+        free(seen);
+        free(learned);
+        free(slope);
+        free(b);
+    }
+    free(path);
     kit_remove(folder);
 }
 

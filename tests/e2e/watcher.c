@@ -1,14 +1,14 @@
 /* watcher — a technique that looks at what layers read before it begins: the contract's observe, in its smallest form.
  *
- *   mean[i] = the mean of x[n,i] over the calibration rows        y += b, b trained */
+ *   mean[i] = the mean of x[n,i] over the calibration rows,   slope[o] = the sum of dy[n,o]        y += b, b trained */
 #include <graft/graft.h>
 
 typedef struct {
-    int32_t backward, reserved;
+    int32_t gradients, reserved;
 } watcher;
 
 static const graft_option options[] = {
-    GRAFT_OPTION_BOOL(watcher, backward, 0, "name dy in observe, which is no backward pass", NULL),
+    GRAFT_OPTION_BOOL(watcher, gradients, 0, "observe the gradient of what the layer gives, too", NULL),
 };
 
 static const graft_slot slots[] = {
@@ -16,12 +16,13 @@ static const graft_slot slots[] = {
     GRAFT_SLOT_BUFFER("sum", "in", "sum = 1", NULL), /* runs before observe */
     GRAFT_SLOT_BUFFER("seen", "1", NULL, NULL),
     GRAFT_SLOT_BUFFER("mean", "in", NULL, NULL),
+    GRAFT_SLOT_BUFFER("slope", "out", NULL, NULL),
 };
 
 static void observe(graft_call *c) {
     const watcher *self = c->self;
     graft_run(c, "sum[i] += x[n,i]; seen += rows");
-    if (self->backward) graft_run(c, "sum[=0] += dy[n,o]");
+    if (self->gradients) graft_run(c, "slope[o] += dy[n,o]");
 }
 
 static void init(graft_call *c) {
