@@ -176,7 +176,7 @@ static int space_at(const char *text, int64_t at, int64_t length) {
 /* Whether the character begin..end is a word character; -1 on error. An empty range is none. */
 static int is_word(const added *a, const char *text, int64_t begin, int64_t end, pattern_scratch *s, graft_error *err) {
     int64_t from, to;
-    pattern_walk walk = {a->word, s, text + begin, end - begin, 0, 0, 0};
+    pattern_walk walk = {.pattern = a->word, .scratch = s, .text = text + begin, .length = end - begin};
     return begin < end ? pattern_next(&walk, &from, &to, err) : 0;
 }
 

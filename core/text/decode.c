@@ -248,7 +248,7 @@ static int fallback(decoding *d, int64_t at, const char *text, int64_t length) {
 
 static int replace(decoding *d, int64_t at, const char *text, int64_t length) {
     const step *const s = &d->decoder->steps[at];
-    pattern_walk walk = {s->pattern, &d->search, text, length, 0, 0, 0};
+    pattern_walk walk = {.pattern = s->pattern, .scratch = &d->search, .text = text, .length = length};
     strbuf made = {0};
     int64_t done = 0, begin, end;
     int rc;

@@ -103,7 +103,7 @@ void normalizer_free(normalizer *n) {
 /* The content of a replacement stands for the last character that it replaces. -1 on error, 1 when something changed. */
 static int replace(const step *s, pattern_scratch *scratch, const view *v, int64_t most, aligned *out,
                    graft_error *err) {
-    pattern_walk walk = {s->pattern, scratch, v->bytes, v->length, 0, 0, 0};
+    pattern_walk walk = {.pattern = s->pattern, .scratch = scratch, .text = v->bytes, .length = v->length};
     int64_t done = 0, begin, end;
     int rc;
     while ((rc = pattern_next(&walk, &begin, &end, err)) == 1) {

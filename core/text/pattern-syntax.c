@@ -22,6 +22,7 @@ enum { LONGEST = 1 << 20, DEEPEST = 100 }; /* bytes of a translated expression; 
 
 typedef struct {
     const char *source, *at, *end;
+    int32_t with_added; /* to classes: characters that PCRE2's tables lack */
     strbuf *out;
     graft_error *err;
     size_t atom; /* where in out the last thing begins that a quantifier can follow */
@@ -68,17 +69,17 @@ static int check_literal(translation *t, uint32_t code, const char *from) {
 }
 
 /* \w: Oniguruma counts superscripts and fractions of Latin-1 outside brackets only. */
-static void add_words(strbuf *out, int in_class) {
+static void add_words(const translation *t, strbuf *out, int in_class) {
     static const char *const parts[] = {"L", "M", "Nd", "Nl", "Pc"};
     for (int i = 0; i < 5; i++)
-        unicode_property(parts[i], out);
+        unicode_property(parts[i], t->with_added, out);
     strbuf_puts(out, "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}");
     if (!in_class) strbuf_puts(out, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}");
 }
 
-static void add_boundary(strbuf *out, int inside) {
+static void add_boundary(const translation *t, strbuf *out, int inside) {
     strbuf words = {0};
-    add_words(&words, 0);
+    add_words(t, &words, 0);
     const char *const w = words.text;
     if (inside)
         strbuf_printf(out, "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", w, w, w, w);
@@ -101,7 +102,7 @@ static int read_property(translation *t, int negated, const char *from, meaning 
     }
     name[n] = '\0';
     m->kind = negated ? NOT_SET : SET;
-    if (!unicode_property(name, &m->text)) return refuse(t, "a character property", from);
+    if (!unicode_property(name, t->with_added, &m->text)) return refuse(t, "a character property", from);
     if (caseless(t) && m->text.text[3] == 'L' && strchr("ult", m->text.text[4]))
         return refuse(t, "a property regardless of case", from);
     t->at = close + 1;
@@ -148,11 +149,11 @@ static int read_escape(translation *t, int in_class, meaning *m) {
         return 0;
     case 'd':
     case 'D':
-        unicode_property("Nd", &m->text);
+        unicode_property("Nd", t->with_added, &m->text);
         return 0;
     case 'w':
     case 'W':
-        add_words(&m->text, in_class);
+        add_words(t, &m->text, in_class);
         return 0;
     case 'h':
     case 'H':
@@ -173,7 +174,7 @@ static int read_escape(translation *t, int in_class, meaning *m) {
     m->kind = ASSERTION;
     if (in_class || !strchr("bBAzZ", c)) return refuse(t, "an escape", from);
     if (c == 'b' || c == 'B')
-        add_boundary(&m->text, c == 'B');
+        add_boundary(t, &m->text, c == 'B');
     else
         strbuf_printf(&m->text, "\\%c", c);
     return 0;
@@ -351,8 +352,9 @@ static int translate_literal(translation *t) {
     return rc;
 }
 
-int pattern_translate(const char *source, int64_t length, strbuf *out, graft_error *err) {
-    translation t = {.source = source, .at = source, .end = source + length, .out = out, .err = err};
+int pattern_translate(const char *source, int64_t length, int32_t with_added, strbuf *out, graft_error *err) {
+    translation t = {
+        .source = source, .at = source, .end = source + length, .with_added = with_added, .out = out, .err = err};
     if (memchr(source, '\0', (size_t)length)) return refuse(&t, "a NUL", source);
     while (t.at < t.end) {
         int rc = 0;

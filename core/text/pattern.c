@@ -3,7 +3,7 @@
  * over all matches quadratic, is off. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pattern.h"
-#include "text/pattern-quick.h"
+#include "text/unicode.h"
 #include "text/utf8.h"
 #include <pcre2.h>
 #include <stdlib.h>
@@ -12,49 +12,53 @@
 enum { STACK_START = 64 << 10, STACK_MOST = 4 << 20, MATCH_LIMIT = 10000000, HEAP_LIMIT_KIB = 256 << 10 };
 
 struct pattern {
-    char *literal;  /* NULL: an expression */
-    int64_t length; /* of the literal or of the source */
-    pcre2_code *code;
-    int compiled; /* to machine code */
-    int quick;    /* pattern-quick.h; 0: not one of those */
+    char *literal;     /* NULL: an expression */
+    int64_t length;    /* of the literal or of the source */
+    pcre2_code *code;  /* with the characters that the engine's tables lack: long classes, several times slower */
+    pcre2_code *plain; /* without them, for texts that have none; NULL: there is no difference */
 };
 
 void pattern_free(pattern *p) {
     if (!p) return;
     free(p->literal);
     pcre2_code_free(p->code);
+    pcre2_code_free(p->plain);
     free(p);
 }
 
-int pattern_regex(const char *source, int64_t length, pattern **out, graft_error *err) {
-    strbuf text = {0};
-    pattern *p = NULL;
-    pcre2_compile_context *context = NULL;
-    *out = NULL;
-    int rc = pattern_translate(source, length, &text, err);
-    if (rc) goto done;
-    p = mem_new(1, sizeof *p);
-    p->length = length;
-    context = pcre2_compile_context_create(NULL);
-    pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+static int compile(const char *source, int64_t length, const strbuf *text, pcre2_code **out, graft_error *err) {
+    pcre2_compile_context *const context = pcre2_compile_context_create(NULL);
     int code;
     PCRE2_SIZE at;
-    p->code = pcre2_compile((PCRE2_SPTR)(text.text ? text.text : ""), text.length,
-                            PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, context);
-    if (!p->code) {
-        char why[200] = "";
-        pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
-        rc = fail(err, GRAFT_FAILED, "the regular expression \"%.*s\" does not compile: %s", (int)length, source, why);
-        goto done;
-    }
-    p->quick = pattern_quick_kind(source, length);
-    p->compiled = pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) == 0;
-    *out = p, p = NULL;
-done:
+    pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+    *out = pcre2_compile((PCRE2_SPTR)(text->text ? text->text : ""), text->length,
+                         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, context);
     pcre2_compile_context_free(context);
-    pattern_free(p);
+    if (*out) {
+        pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* without machine code it is interpreted */
+        return GRAFT_OK;
+    }
+    char why[200] = "";
+    pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
+    return fail(err, GRAFT_FAILED, "the regular expression \"%.*s\" does not compile: %s", (int)length, source, why);
+}
+
+int pattern_regex(const char *source, int64_t length, pattern **out, graft_error *err) {
+    strbuf text = {0}, plain = {0};
+    pattern *const p = mem_new(1, sizeof *p);
+    p->length = length;
+    *out = NULL;
+    if (pattern_translate(source, length, 1, &text, err) == GRAFT_OK &&
+        pattern_translate(source, length, 0, &plain, err) == GRAFT_OK &&
+        compile(source, length, &text, &p->code, err) == GRAFT_OK && plain.length != text.length)
+        compile(source, length, &plain, &p->plain, err);
+    if (err->code)
+        pattern_free(p);
+    else
+        *out = p;
     strbuf_free(&text);
-    return rc;
+    strbuf_free(&plain);
+    return err->code;
 }
 
 void pattern_literal(const char *text, int64_t length, pattern **out) {
@@ -86,16 +90,32 @@ static void prepare(pattern_scratch *s) {
     if (s->stack) pcre2_jit_stack_assign(s->context, NULL, s->stack);
 }
 
+static int has_added(const char *text, int64_t length) {
+    for (int64_t at = 0; at < length;) {
+        uint32_t code = (unsigned char)text[at];
+        at += code < 0x80 ? 1 : utf8_decode(text + at, length - at, &code);
+        if (unicode_is_added(code)) return 1;
+    }
+    return 0;
+}
+
+/* The expression for this text. */
+static const pcre2_code *code_for(pattern_walk *w) {
+    enum { PLAIN = 1, ADDED };
+    if (!w->pattern->plain) return w->pattern->code;
+    if (!w->looked) w->looked = has_added(w->text, w->length) ? ADDED : PLAIN;
+    return w->looked == PLAIN ? w->pattern->plain : w->pattern->code;
+}
+
 static int search(pattern_walk *w, int64_t *begin, int64_t *end, graft_error *err) {
-    const pattern *const p = w->pattern;
+    const pcre2_code *const code = code_for(w);
     pattern_scratch *const s = w->scratch;
     prepare(s);
     const PCRE2_SPTR text = (PCRE2_SPTR)w->text;
     const size_t length = (size_t)w->length, at = (size_t)w->at;
-    int rc = PCRE2_ERROR_JIT_STACKLIMIT;
-    if (p->compiled) rc = pcre2_jit_match(p->code, text, length, at, 0, s->data, s->context);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(p->code, text, length, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, s->data, s->context);
+    int rc = pcre2_jit_match(code, text, length, at, 0, s->data, s->context);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT || rc == PCRE2_ERROR_JIT_BADOPTION) /* the latter: no machine code */
+        rc = pcre2_match(code, text, length, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, s->data, s->context);
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
     if (rc < 0) {
         char why[200] = "";
@@ -117,9 +137,7 @@ int pattern_next(pattern_walk *w, int64_t *begin, int64_t *end, graft_error *err
             if (!hit) return 0;
             *begin = hit - w->text, *end = *begin + p->length;
         } else {
-            *begin = w->at;
-            *end = p->quick && w->at < w->length ? pattern_quick_match(p->quick, w->text, w->at, w->length) : -1;
-            const int rc = *end < 0 ? search(w, begin, end, err) : 1;
+            const int rc = search(w, begin, end, err);
             if (rc <= 0) return rc;
         }
         if (*begin != *end || !w->matched || w->last_end != *end) {

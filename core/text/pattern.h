@@ -31,12 +31,13 @@ typedef struct {
     int64_t length;
     int64_t at, last_end; /* where to go on; end of the last match */
     int matched;          /* whether there was one */
+    int looked;           /* private, 0 at first: whether the text has characters that the engine's tables lack */
 } pattern_walk;
 
 /* 1 and the match in *begin, *end; 0 at the end; -1 with an error when the expression backtracks beyond the limit. */
 int pattern_next(pattern_walk *w, int64_t *begin, int64_t *end, graft_error *err);
 
-/* The expression in PCRE2's syntax, added to `out`. */
-int pattern_translate(const char *source, int64_t length, strbuf *out, graft_error *err);
+/* The expression in PCRE2's syntax, added to `out`. with_added: 1 with the characters that its tables lack (unicode.h). */
+int pattern_translate(const char *source, int64_t length, int32_t with_added, strbuf *out, graft_error *err);
 
 #endif

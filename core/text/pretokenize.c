@@ -227,7 +227,7 @@ static int split(const step *s, pattern_scratch *scratch, const view *v, const p
     for (int64_t i = 0; i < in->count; i++) {
         const int64_t base = in->items[i].begin, length = in->items[i].end - base;
         cutter c = {s->behavior, out, out->count, 0, -1};
-        pattern_walk walk = {s->pattern, scratch, v->bytes + base, length, 0, 0, 0};
+        pattern_walk walk = {.pattern = s->pattern, .scratch = scratch, .text = v->bytes + base, .length = length};
         int64_t done = 0, begin, end;
         int rc;
         while ((rc = pattern_next(&walk, &begin, &end, err)) == 1) {

@@ -257,12 +257,24 @@ char unicode_category(uint32_t code) {
     return first;
 }
 
+int unicode_is_added(uint32_t code) {
+    size_t low = 0, count = COUNT(added);
+    while (count > 0) {
+        const size_t half = count / 2;
+        if (code > added[low + half].last)
+            low += half + 1, count -= half + 1;
+        else
+            count = half;
+    }
+    return low < COUNT(added) && code >= added[low].first;
+}
+
 static void add_range(strbuf *out, uint32_t first, uint32_t last) {
     strbuf_printf(out, "\\x{%X}", first);
     if (last > first) strbuf_printf(out, "-\\x{%X}", last);
 }
 
-int unicode_property(const char *name, strbuf *out) {
+int unicode_property(const char *name, int32_t with_added, strbuf *out) {
     static const char *const scripts[] = {"Han",     "Hiragana", "Katakana", "Hangul",  "Bopomofo",   "Latin",
                                           "Greek",   "Cyrillic", "Arabic",   "Hebrew",  "Devanagari", "Thai",
                                           "Bengali", "Tamil",    "Georgian", "Armenian"};
@@ -270,7 +282,7 @@ int unicode_property(const char *name, strbuf *out) {
         const char *const category = categories[k][0];
         if (strcasecmp(name, category) != 0 && strcasecmp(name, categories[k][1]) != 0) continue;
         strbuf_printf(out, "\\p{%s}", category);
-        for (size_t i = 0; i < COUNT(added); i++)
+        for (size_t i = 0; i < COUNT(added) && with_added; i++)
             if (strncmp(added[i].category, category, strlen(category)) == 0)
                 add_range(out, added[i].first, added[i].last);
         return 1;
@@ -278,7 +290,7 @@ int unicode_property(const char *name, strbuf *out) {
     for (size_t k = 0; k < COUNT(scripts); k++) {
         if (strcasecmp(name, scripts[k]) != 0) continue;
         strbuf_printf(out, "\\p{sc:%s}", scripts[k]);
-        for (size_t i = 0; i < COUNT(added_to_script); i++)
+        for (size_t i = 0; i < COUNT(added_to_script) && with_added; i++)
             if (strcmp(added_to_script[i].script, scripts[k]) == 0)
                 add_range(out, added_to_script[i].first, added_to_script[i].last);
         return 1;

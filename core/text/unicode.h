@@ -26,7 +26,10 @@ char unicode_category(uint32_t code);
 
 /* Appends the inside of a PCRE2 character class for a general category ("L", "Letter", "Nd") or script ("Han"), given
  * without spaces, hyphens and underscores, in any case: the property and the ranges that came to it after the oldest
- * supported PCRE2. Returns 0 when the name is unknown. */
-int unicode_property(const char *name, strbuf *out);
+ * supported PCRE2 (these where with_added is 1). Returns 0 when the name is unknown. */
+int unicode_property(const char *name, int32_t with_added, strbuf *out);
+
+/* Whether the character is in such a range. Where a text has none of them, the property alone means the same. */
+int unicode_is_added(uint32_t code);
 
 #endif
