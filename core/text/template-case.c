@@ -1,5 +1,5 @@
 /* template-case — upper and lower case, and what kind of characters a string holds, as Python's str has it. */
-#include "text/template-private.h"
+#include "text/template-builtins.h"
 #include <string.h>
 #include <utf8proc.h>
 

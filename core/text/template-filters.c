@@ -1,5 +1,5 @@
 /* template-filters — the filters of Jinja2 that chat templates can want, and those about numbers and single values. */
-#include "text/template-private.h"
+#include "text/template-builtins.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -153,7 +153,6 @@ static value filter_attr(rendering *r, const invocation *c) {
 
 /* ---- the table ---- */
 
-enum { CHOOSE_KEEP = 1, CHOOSE_ATTRIBUTE = 2 };
 static const method filters[] = {
     {"abs",        "/",                                        filter_abs,       0                             },
     {"attr",       "name!",                                    filter_attr,      0                             },

@@ -1,5 +1,5 @@
 /* template-format — Python's two ways to put values into a text: "%s: %.2f" % (a, b), and "{}: {:.2f}".format(a, b). */
-#include "text/template-private.h"
+#include "text/template-builtins.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* template-json — the filter tojson: Python's json.dumps without ASCII escapes, as Hugging Face replaces Jinja's own. */
 #include "formats/jsontext.h"
-#include "text/template-private.h"
+#include "text/template-builtins.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -256,8 +256,8 @@ size_t text_offset(const char *text, size_t length, int64_t points); /* byte of 
 int64_t text_points(const char *text, size_t length);
 /* The character at `at` into *c; its bytes. What is no UTF-8 counts byte by byte. */
 size_t text_next(const char *text, size_t length, size_t at, int32_t *c);
-int space_at(const char *text, size_t length,
-             size_t at); /* bytes of the white space that begins at `at` (Python's), 0: none */
+/* Bytes of the white space (Python's) that begins at `at`; 0: none. */
+int space_at(const char *text, size_t length, size_t at);
 int text_is(const value *v, const char *word);
 
 /* ---- template-call.c ---- */
@@ -290,42 +290,15 @@ value operate(rendering *r, int op, value a, value b);
 value negate(rendering *r, int op, value a);
 int compare(rendering *r, int op, value a, value b);
 value slice(rendering *r, value of, const value parts[3]);
+value text_percent(rendering *r, value text, value values); /* text % values; template-format.c */
 
-/* ---- template-filters.c, template-tests.c, template-functions.c ---- */
+/* ---- template-filters.c, template-tests.c, template-functions.c, template-methods.c ---- */
 int filter_find(const char *name, size_t length); /* its number, -1: unknown */
 value filter_call(rendering *r, int filter, value on, const value_list *args, const value_dict *keywords);
 int test_find(const char *name, size_t length);
 int test_call(rendering *r, int test, value on, const value_list *args);
 int function_find(const char *name, size_t length); /* number of a global function, -1 */
 value function_call(rendering *r, int function, const value_list *args, const value_dict *keywords);
-
-/* ---- methods and filters ---- */
 const method *method_find(value on, const char *name, size_t length); /* NULL: it has none of that name */
-value filter_json(rendering *r, const invocation *c);                 /* template-json.c */
-value filter_format(rendering *r, const invocation *c);               /* template-format.c */
-value method_format(rendering *r, const invocation *c);
-value text_percent(rendering *r, value text, value values); /* text % values */
-value filter_choose(rendering *r, const invocation *c);     /* template-sequence.c */
-value filter_map(rendering *r, const invocation *c);
-value filter_join(rendering *r, const invocation *c);
-value filter_sort(rendering *r, const invocation *c);
-value filter_dictsort(rendering *r, const invocation *c);
-value filter_unique(rendering *r, const invocation *c);
-value filter_extreme(rendering *r, const invocation *c);
-value filter_sum(rendering *r, const invocation *c);
-value filter_groupby(rendering *r, const invocation *c);
-value filter_batch(rendering *r, const invocation *c);
-value filter_slice(rendering *r, const invocation *c);
-value filter_reverse(rendering *r, const invocation *c);
-value filter_indent(rendering *r, const invocation *c); /* template-prose.c */
-value filter_title(rendering *r, const invocation *c);
-value filter_wordcount(rendering *r, const invocation *c);
-value filter_truncate(rendering *r, const invocation *c);
-value filter_replace(rendering *r, const invocation *c); /* template-methods.c */
-value filter_center(rendering *r, const invocation *c);
-enum { CASE_UPPER, CASE_LOWER, CASE_CAPITALIZE, CASE_TITLE, CASE_SWAP };
-value method_case(rendering *r, const invocation *c); /* template-case.c; which: above */
-enum { LETTERS = 1, DIGITS = 2, NUMBERS = 4, SPACES = 8, ASCII = 16, UPPER = 32, LOWER = 64 };
-value method_is(rendering *r, const invocation *c); /* whether all characters are of these kinds */
 
 #endif

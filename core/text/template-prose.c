@@ -1,5 +1,5 @@
 /* template-prose — filters that lay out a text: indent, title, truncate, wordcount. */
-#include "text/template-private.h"
+#include "text/template-builtins.h"
 #include <string.h>
 #include <utf8proc.h>
 

@@ -1,5 +1,5 @@
 /* template-sequence — the filters over many items: choosing, mapping, joining, sorting, grouping. */
-#include "text/template-private.h"
+#include "text/template-builtins.h"
 #include <string.h>
 
 /* Rest of an argument list. */
@@ -13,10 +13,10 @@ static value items_of(rendering *r, value on) {
     return value_true(on) ? value_items(r, on) : value_new_list(r, V_LIST);
 }
 
-/* select, reject and their ...attr forms: which & 1: keeps what passes, which & 2: an attribute is tested. */
+/* select, reject and their ...attr forms. */
 value filter_choose(rendering *r, const invocation *c) {
     const value items = items_of(r, c->on), out = value_new_list(r, V_GENERATOR);
-    const int64_t name = c->which & 2 ? 1 : 0;
+    const int64_t name = c->which & CHOOSE_ATTRIBUTE ? 1 : 0;
     if (c->args->count < name) render_fail(r, "%s needs the name of an attribute", c->name);
     if (c->keywords->count) render_fail(r, "%s takes no keyword argument", c->name);
     int test = -1;
@@ -29,7 +29,7 @@ value filter_choose(rendering *r, const invocation *c) {
     for (int64_t i = 0; !failed(r) && i < items.list->count; i++) {
         const value item = name ? value_member(r, items.list->at[i], c->args->at[0]) : items.list->at[i];
         const int passes = test >= 0 ? test_call(r, test, item, &rest) : value_true(item);
-        if (!failed(r) && passes == (c->which & 1)) list_add(r, out, items.list->at[i]);
+        if (!failed(r) && passes == (c->which & CHOOSE_KEEP)) list_add(r, out, items.list->at[i]);
     }
     return out;
 }

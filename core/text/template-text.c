@@ -70,6 +70,7 @@ static int printable(utf8proc_int32_t c) {
 static void repr_text(value v, strbuf *out) {
     const int single = v.s.length && memchr(v.s.text, '\'', v.s.length) != NULL;
     const char quote = single && !memchr(v.s.text, '"', v.s.length) ? '"' : '\'';
+    if (v.s.safe) strbuf_puts(out, "Markup(");
     strbuf_add(out, &quote, 1);
     for (size_t at = 0; at < v.s.length;) {
         int32_t c;
@@ -85,6 +86,7 @@ static void repr_text(value v, strbuf *out) {
         at += n;
     }
     strbuf_add(out, &quote, 1);
+    if (v.s.safe) strbuf_puts(out, ")");
 }
 
 static void repr_float(double f, strbuf *out) {
