@@ -1,7 +1,9 @@
 /* graft check — everything that can be wrong with a run, before any weight is read; graft explain — every value and its origin. */
 #include "base/log.h"
 #include "cli/cli.h"
+#include "run/output.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 static int run_check(int count, char **words) {
     cli_options o;
@@ -12,10 +14,15 @@ static int run_check(int count, char **words) {
     registry *plugins = registry_create();
     recipe *settings = NULL;
     training *run = NULL;
-    if (cli_open_run(words[first], &o, plugins, &look, &settings, &run, &err) == GRAFT_OK) {
+    char *checkpoint = NULL;
+    if (cli_open_run(words[first], &o, plugins, &look, &settings, &run, &err) == GRAFT_OK &&
+        output_check(settings, 1, 0, &checkpoint, &err) == GRAFT_OK &&
+        plan_check(training_plan(run), &err) == GRAFT_OK &&
+        plan_check_disk(training_plan(run), settings->output.path, &err) == GRAFT_OK) {
         training_describe(run, stderr);
-        puts("ok");
+        puts(checkpoint ? "ok; a run lies there already, which --resume or --overwrite is for" : "ok");
     }
+    free(checkpoint);
     training_close(run);
     recipe_free(settings);
     registry_free(plugins);
@@ -39,8 +46,9 @@ static int run_explain(int count, char **words) {
 const command command_check = {"check", "find every mistake of an INI file without running it",
                                "usage: graft check RUN.INI [--set section.key=value]...\n\n"
                                "Reads the settings, loads the plugins, opens the model by its headers, binds the "
-                               "adapters and checks every formula on\n"
-                               "shapes. All mistakes of the file are reported at once, each with file and line. Exit "
+                               "adapters, checks every formula on\n"
+                               "shapes, and whether memory and disk have room. All mistakes of the file are reported "
+                               "at once, each with file and line. Exit "
                                "code 0 means `graft train` can begin.\n",
                                run_check};
 

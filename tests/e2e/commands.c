@@ -69,6 +69,10 @@ Test(commands, a_place_that_cannot_be_written_is_refused_before_weights_are_read
     cr_expect_str_eq(strrchr(text, '/'), "/done\n", "quiet prints one line: %s", text);
     cr_expect_eq(strchr(text, '\n') - text, (ptrdiff_t)strlen(text) - 1, "quiet prints one line: %s", text);
     free(text);
+    expect_said(folder, "check run.ini --set output.path=run.ini", 2, "run.ini is a file; name another folder");
+    expect_said(folder, "check run.ini --set output.path=model", 2, "folder of the model itself");
+    expect_said(folder, "check done.ini", 0, "ok; a run lies there already");
+    expect_said(folder, "check run.ini", 0, "ok\n");
     char *const inner = path_join(folder, "done/checkpoints");
     cr_assert(!file_remove_tree(inner, &err) && !file_write(inner, "x", 1, &err), "%s", err.text);
     cr_assert_eq(file_remove_tree(weights, &err), GRAFT_OK); /* whoever reads them fails otherwise */
