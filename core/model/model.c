@@ -187,19 +187,24 @@ static int check_shape(const model *m, const base_tensor *t, const tensor_info *
     return err->code;
 }
 
-/* Both halves of a tied pair are stored: they are one table only when they hold the same bytes. */
-static int same_bytes(const model *m, const tensor_info *a, const tensor_info *b, int *same, graft_error *err) {
-    enum { CHUNK = 1 << 20 };
-    *same = a->dtype == b->dtype && a->bytes == b->bytes;
-    char *buffer = mem_new(2, CHUNK);
-    for (int64_t at = 0; *same && at < a->bytes; at += CHUNK) {
-        const int64_t n = a->bytes - at < CHUNK ? a->bytes - at : CHUNK;
-        if (safetensors_read_part(m->files, a, at, n, buffer, err) ||
-            safetensors_read_part(m->files, b, at, n, buffer + CHUNK, err))
-            break;
-        *same = memcmp(buffer, buffer + CHUNK, (size_t)n) == 0;
+/* Both halves of a tied pair are stored: they are one table only when they hold the same numbers. */
+static int same_values(const model *m, const tensor_info *a, const tensor_info *b, int *same, graft_error *err) {
+    enum { PIECE = 1 << 17 };
+    const tensor_info *const both[2] = {a, b};
+    const dtype type = a->dtype == b->dtype ? a->dtype : F64; /* which holds what the others hold */
+    char *const values = mem_new(2, PIECE * sizeof(double)), *const raw = mem_new(PIECE, sizeof(double));
+    *same = 1;
+    for (int64_t at = 0; *same && !err->code && at < a->count; at += PIECE) {
+        const int64_t n = a->count - at < PIECE ? a->count - at : PIECE, bytes = n * dtype_bytes(type);
+        for (int i = 0; i < 2 && !err->code; i++) {
+            const int64_t size = dtype_bytes(both[i]->dtype);
+            if (safetensors_read_part(m->files, both[i], at * size, n * size, raw, err) == GRAFT_OK)
+                dtype_convert(values + i * bytes, type, raw, both[i]->dtype, n);
+        }
+        *same = memcmp(values, values + bytes, (size_t)bytes) == 0;
     }
-    free(buffer);
+    free(values);
+    free(raw);
     return err->code;
 }
 
@@ -209,7 +214,10 @@ static int tie_head(model *m, graft_error *err) {
     const tensor_info **e = &m->sources[embed], **h = &m->sources[head];
     if (!m->shape.tied) return GRAFT_OK;
     int same = 1;
-    if (*e && *h && (check_shape(m, &m->tensors[head], *h, err) || same_bytes(m, *e, *h, &same, err))) return err->code;
+    if (*e && *h &&
+        (check_shape(m, &m->tensors[embed], *e, err) || check_shape(m, &m->tensors[head], *h, err) ||
+         same_values(m, *e, *h, &same, err)))
+        return err->code;
     if (!same) {
         log_warn("%s: config.json ties the head to the embedding, but %s and %s differ: they are kept apart", m->folder,
                  m->tensors[embed].name, m->tensors[head].name);

@@ -246,6 +246,13 @@ static void both_differ(tensors *t) {
     other_head[100] += 1;
     find(t, "lm_head.weight")->data = other_head;
 }
+static double wide_head[24 * 16];
+static void both_equal_in_two_types(tensors *t) {
+    both_equal(t);
+    dtype_convert(wide_head, F64, find(t, "model.embed_tokens.weight")->data, F32, 24 * 16);
+    find(t, "lm_head.weight")->data = wide_head;
+    find(t, "lm_head.weight")->dtype = F64;
+}
 static void is_tied(model *m) {
     cr_expect_geq(m->tensors[m->outside.weight[ROLE_HEAD]].tied_to, 0);
 }
@@ -266,6 +273,7 @@ Test(model_folders, tied_halves_are_one_table_only_when_they_are_equal) {
     accepted(same, tied, is_tied);
     accepted(only_head, tied, is_tied);
     accepted(both_equal, tied, is_tied);
+    accepted(both_equal_in_two_types, tied, is_tied);
     accepted(both_differ, tied, is_untied);
 }
 
