@@ -22,11 +22,31 @@ int64_t observed_section(const model *m, const base_tensor *t) {
     return top ? m->shape.layers : t->layer;
 }
 
-int64_t model_calibration_bytes(model *m, const kernels *device, dtype activation, const adapt *a,
+static int32_t waits(const model *m, const adapt *a, const base_tensor *t) {
+    for (int32_t p = 0; p < m->point_count; p++)
+        if (m->points[p].tensor == t && m->points[p].kinds & GRAFT_LINEAR && adapt_observes(a, p)) return 1;
+    return 0;
+}
+
+/* What is to be packed in few bits is observed as it is stored: those of one section at a time, or all of them. */
+static int64_t unpacked_bytes(const model *m, const adapt *a, const quantize *q, int whole) {
+    int64_t most = 0, own = 0;
+    for (int32_t t = 0; t < m->tensor_count; t++) {
+        const base_tensor *const at = &m->tensors[t];
+        if (!whole && t > 0 && observed_section(m, at) != observed_section(m, at - 1)) own = 0;
+        if (quantize_selects(q, at) && waits(m, a, at)) own += tensor_count_of(at) * dtype_bytes(at->stored);
+        most = own > most ? own : most;
+    }
+    return most;
+}
+
+int64_t model_calibration_bytes(model *m, const kernels *device, dtype activation, const adapt *a, const quantize *q,
                                 const workspace_config *c, int64_t rows) {
+    const int whole = adapt_observes(a, -1) == OBSERVE_X_DY;
     model_bytes bytes;
     model_plan(m, device, activation, a, NULL, c, &bytes);
-    return bytes.activations + bytes.scratch + rows * m->shape.hidden * dtype_bytes(activation);
+    return bytes.activations + bytes.scratch + unpacked_bytes(m, a, q, whole) +
+           (whole ? 0 : rows * m->shape.hidden * dtype_bytes(activation));
 }
 
 void observe_end(observation *o) {
@@ -64,9 +84,7 @@ int observe_begin(model *m, adapt *a, observation **out, graft_error *err) {
 }
 
 int32_t observe_waits(const observation *o, const base_tensor *t) {
-    for (int32_t p = 0; o && p < o->m->point_count; p++)
-        if (o->m->points[p].tensor == t && o->m->points[p].kinds & GRAFT_LINEAR && adapt_observes(o->a, p)) return 1;
-    return 0;
+    return o && waits(o->m, o->a, t);
 }
 
 static void run_slice(observation *o, pass *p, int64_t section, void *x) {

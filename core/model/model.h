@@ -117,7 +117,7 @@ typedef struct {
 } model_calibration;
 void model_calibrate(model *m, const model_calibration *c);
 /* Bytes that this takes beside the weights, for `rows` rows in all. */
-int64_t model_calibration_bytes(model *m, const kernels *device, dtype activation, const adapt *a,
+int64_t model_calibration_bytes(model *m, const kernels *device, dtype activation, const adapt *a, const quantize *q,
                                 const workspace_config *c, int64_t rows);
 /* Frozen weights become zero where masks of `a` were written since (adapt_mask_is_new). */
 int model_mask(model *m, adapt *a, graft_error *err);

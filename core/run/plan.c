@@ -94,8 +94,9 @@ static void count_calibration(session *s, int64_t calibration, plan *p) {
     workspace_config c = p->workspace;
     c.backward = s->adapters && adapt_observes(s->adapters, -1) == OBSERVE_X_DY;
     const int64_t passes = p->bytes.activations + p->bytes.scratch;
-    const int64_t own =
-        calibration ? model_calibration_bytes(s->model, s->device, s->activation, s->adapters, &c, calibration) : 0;
+    const int64_t own = calibration ? model_calibration_bytes(s->model, s->device, s->activation, s->adapters,
+                                                              s->quantizer, &c, calibration)
+                                    : 0;
     if (own > passes) p->bytes.activations += own - passes;
     p->bytes.host += calibration * BYTES_OF_A_TOKEN;
 }
