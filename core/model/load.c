@@ -144,11 +144,13 @@ static void pack(model *m, base_tensor *t) {
 
 /* ---- one tensor ---- */
 
-/* Adapters whose first values come from this weight. values: dev real (out, in), replaced in place. */
+/* Adapters whose first values come from this weight. values: dev real (out, in), replaced in place. Those of a tied head that
+ * observe begin later (observe_tensors). */
 static int show_adapters(model *m, adapt *a, const base_tensor *t, void *values, int32_t *replaced, graft_error *err) {
     for (int32_t p = 0; p < m->point_count && !err->code; p++) {
         const base_tensor *at = m->points[p].kinds & GRAFT_LINEAR ? m->points[p].tensor : NULL;
-        if (at && tensor_at(m, (int32_t)(at - m->tensors)) == t && adapt_reads_weight(a, p))
+        if (at && tensor_at(m, (int32_t)(at - m->tensors)) == t && adapt_reads_weight(a, p) &&
+            !(at != t && m->calibration.count && adapt_observes(a, p)))
             adapt_init_at(a, p, values, replaced, err);
     }
     return err->code;
@@ -282,7 +284,9 @@ static void *read_values(model *m, const base_tensor *t, graft_error *err) {
 static int show_round(model *m, base_tensor *t, adapt *a, int64_t round, graft_error *err) {
     for (int32_t p = 0; p < m->point_count && !err->code; p++) {
         const adapt_point *const at = &m->points[p];
-        if (!(at->kinds & GRAFT_LINEAR) || at->tensor != t || round >= adapt_init_rounds(a, p) - 1) continue;
+        if (!(at->kinds & GRAFT_LINEAR) || tensor_at(m, (int32_t)(at->tensor - m->tensors)) != t ||
+            round >= adapt_init_rounds(a, p) - 1)
+            continue;
         load_tensor(m, t, NULL, NULL, err);
         void *const values = err->code ? NULL : read_values(m, t, err);
         if (values) adapt_init_round(a, p, round, values, err);
@@ -302,6 +306,18 @@ static int show_rounds(model *m, adapt *a, graft_error *err) {
     return err->code;
 }
 
+/* A tied head, whose numbers are the embedding's, was observed. */
+static int begin_tied(model *m, const base_tensor *head, adapt *a, graft_error *err) {
+    const base_tensor *const t = &m->tensors[head->tied_to];
+    int32_t replaced = 0; /* who writes W is refused there */
+    void *const values = read_values(m, t, err);
+    for (int32_t p = 0; p < m->point_count && values && !err->code; p++)
+        if (m->points[p].kinds & GRAFT_LINEAR && m->points[p].tensor == head)
+            adapt_init_at(a, p, values, &replaced, err);
+    m->device->release(m->device, values);
+    return err->code;
+}
+
 /* Tensors first .. behind - 1 are loaded; those whose techniques observe were loaded without them, and begin now. */
 static int observe_tensors(model *m, observation *o, int32_t first, int32_t behind, adapt *a, quantize *q,
                            graft_error *err) {
@@ -312,6 +328,10 @@ static int observe_tensors(model *m, observation *o, int32_t first, int32_t behi
     if (observe_whole(o) ? observe_gradients(o, err) : observe_run(o, section, OBSERVE_X, err)) return err->code;
     for (int32_t t = first; t < behind && !err->code; t++) {
         if (!observe_waits(o, &m->tensors[t])) continue;
+        if (m->tensors[t].tied_to >= 0) {
+            begin_tied(m, &m->tensors[t], a, err);
+            continue;
+        }
         tensor_release(m->device, &m->tensors[t]);
         load_tensor(m, &m->tensors[t], a, q, err);
         if (!err->code) refresh(m, &m->tensors[t]);

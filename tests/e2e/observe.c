@@ -113,6 +113,25 @@ Test(observe, a_technique_sees_what_its_layer_reads_and_no_padding) {
     kit_remove(folder);
 }
 
+Test(observe, a_tied_head_is_observed_before_it_begins) {
+    char *const folder = kit_make(STEPS);
+    int64_t tokens;
+    train(folder, "run", WATCHER, "--quiet --set adapter.targets=lm_head");
+    float *const hidden = hidden_states(folder, &tokens); /* the last are behind the final norm */
+    char *const path = path_join(folder, "run/checkpoints/step-000001/state.safetensors");
+    float *const mean = values(path, "buffers/lm_head.mean", HIDDEN);
+    for (int i = 0; i < HIDDEN; i++) {
+        double sum = 0;
+        for (int64_t t = 0; t < tokens; t++)
+            sum += (double)hidden[(2 * tokens + t) * HIDDEN + i];
+        cr_expect_float_eq((double)mean[i], sum / (double)tokens, 1e-5, "input %d", i);
+    }
+    free(mean);
+    free(path);
+    free(hidden);
+    kit_remove(folder);
+}
+
 Test(observe, so_many_sequences_are_shown_as_data_calibration_says) {
     char *const folder = kit_make(STEPS);
     float seen[3];
