@@ -1,4 +1,5 @@
 /* `graft eval` gives the number that training gave at its end: on a quantized base, and with rows in front of the text. */
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "train-kit.h"
@@ -116,5 +117,48 @@ Test(evaluate, rows_in_front_of_the_text_are_measured_as_they_were_trained) {
     cr_expect_float_eq(loss_of(rows, 1), trained_loss(folder, "prompt", "eval_after"), 1e-6);
     cr_expect_float_eq(loss_of(rows, 2), trained_loss(folder, "prefix", "eval_after"), 1e-6);
     json_decref(rows);
+    kit_remove(folder);
+}
+
+static void put(const char *folder, const char *name, const char *text) {
+    graft_error err = {0};
+    char *const path = path_join(folder, name);
+    cr_assert_eq(file_write(path, text, (int64_t)strlen(text), &err), GRAFT_OK, "%s", err.text);
+    free(path);
+}
+
+/* Rows of packed conversations hold more documents than a pass of prompt tuning has room for by itself. */
+Test(evaluate, packed_rows_behind_virtual_ones_are_trained_measured_and_talked_to) {
+    char *const folder = kit_make(2), *text, *alone, *off;
+    static const char *const names[] = {"prompt", "prefix"};
+    static const char quickstart[] = SOURCE_DIR "/examples/quickstart";
+    put(folder, "hello", "Hello\n");
+    put(folder, "off", "/adapter none\nHello\n");
+    for (int i = 0; i < 2; i++) {
+        char *const sections = mem_format("[adapter]\nplugin = %s\ntokens = 6\nspread = 0.05\n" TRAIN, names[i]);
+        char *const options = mem_format("--quiet --set model.path=%s/model --set data.loader=jsonl --set "
+                                         "data.path=%s/train.jsonl --set data.eval_path=%s/eval.jsonl --set "
+                                         "data.packing=yes --set data.max_length=1024",
+                                         quickstart, quickstart, quickstart);
+        kit_ini(folder, names[i], sections);
+        cr_assert_eq(kit_train(folder, names[i], options, &text), 0, "%s", text);
+        free(text);
+        char *const words = mem_format("eval %s/model --adapter %s --json 2> messages", quickstart, names[i]);
+        cr_assert_eq(kit_graft(folder, words, &text), 0, "%s", text);
+        json_t *const rows = json_of(text);
+        cr_expect_float_eq(loss_of(rows, 1), trained_loss(folder, names[i], "eval_after"), 1e-6, "%s", names[i]);
+        json_decref(rows);
+        free(text);
+        /* a conversation without the adapter is one with the base */
+        char *const talk =
+            mem_format("chat %s/model --adapter %s --template plain --greedy --max-new 12 < off", quickstart, names[i]);
+        cr_assert_eq(kit_graft(folder, talk, &off), 0, "%s", off);
+        char *const base = mem_format("chat %s/model --template plain --greedy --max-new 12 < hello", quickstart);
+        cr_assert_eq(kit_graft(folder, base, &alone), 0, "%s", alone);
+        cr_expect_str_eq(off, alone, "%s", names[i]);
+        char *const strings[] = {sections, options, words, talk, base, off, alone};
+        for (int k = 0; k < 7; k++)
+            free(strings[k]);
+    }
     kit_remove(folder);
 }
