@@ -1,5 +1,4 @@
 /* eval-model — one model of `graft eval`, alone and with each of its adapters: all of them on the same records. */
-#include "base/log.h"
 #include "cli/eval.h"
 #include "run/base-quantizer.h"
 #include "run/data-open.h"
@@ -34,6 +33,7 @@ static int open_data(job *j, const char *folder, graft_error *err) {
         if (stride > context)
             return fail(err, GRAFT_USAGE, "--stride %lld: must not exceed the context of %lld tokens",
                         (long long)stride, (long long)context);
+        if (model_check_length(j->s.model, NULL, context, err)) return fail_within(err, "--context");
         return data_windows_open(w->text, folder, context, stride, &j->data, err);
     }
     if (scores_want(e->scores, METRIC_OF_CHOICE))
@@ -116,10 +116,11 @@ static int measure(job *j, const char *folder, graft_error *err) {
     char *const all = together ? all_names(&j->s) : NULL;
     for (int32_t n = -1; n < rows && !err->code; n++) {
         const int64_t number = s->count;
-        scores_add(s, n < 0      ? folder
-                      : together ? all
-                                 : j->s.starts[n])
-            ->quantizer = j->s.quantized_by ? j->s.quantized_by->quantizer.use.component->name : NULL;
+        scores_add(s,
+                   n < 0      ? folder
+                   : together ? all
+                              : j->s.starts[n],
+                   j->s.quantized_by ? j->s.quantized_by->quantizer.plugin : NULL);
         if (j->s.adapters) adapt_enable(j->s.adapters, -1, together && n >= 0);
         if (n >= 0 && !together) adapt_enable(j->s.adapters, n, 1);
         if (scores_want(s, METRIC_OF_TOKENS) || scores_want(s, METRIC_OF_CHOICE)) measure_tokens(j, number, err);

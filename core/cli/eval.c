@@ -7,9 +7,7 @@
 enum { DATA = 256, MAX_LENGTH, METRICS, MAX_NEW, BATCH, STOP, TEXT, CONTEXT, STRIDE, PREDICTIONS, TOGETHER };
 
 static int too_many(const char *option) {
-    graft_error err = {0};
-    fail(&err, GRAFT_USAGE, "%s: at most %d times in one call", option, EVAL_MOST);
-    return cli_fail(&err);
+    return cli_usage(&command_eval, "%s: at most %d times in one call", option, EVAL_MOST);
 }
 
 static int own(void *context, int val, const char *text) {
@@ -72,14 +70,16 @@ static int read_settings(evaluating *e, int training_data, graft_error *err) {
 }
 
 /* What can be asked of what is given. */
-static int check(const eval_wishes *w, const scores *s, int models, graft_error *err) {
+static int check(const eval_wishes *w, const cli_options *o, const scores *s, int models, graft_error *err) {
     const int tokens = scores_want(s, METRIC_OF_TOKENS), texts = scores_want(s, METRIC_OF_TEXT),
               choices = scores_want(s, METRIC_OF_CHOICE);
+    models += o->adapter_count;
     if (w->prediction_count && (models || tokens || choices))
         return fail(err, GRAFT_USAGE,
-                    models ? "--predictions scores what was written before: no MODEL goes with it"
+                    models ? "--predictions scores what was written before: no model or adapter goes with it"
                            : "--predictions are texts: loss, perplexity and acc need a model");
-    if (!w->prediction_count && !models) return fail(err, GRAFT_USAGE, "MODEL... is missing, or --predictions FILE");
+    if (!w->prediction_count && models == o->adapter_count)
+        return fail(err, GRAFT_USAGE, "MODEL... is missing, or --predictions FILE");
     if (w->text && (texts || choices || w->data))
         return fail(err, GRAFT_USAGE, "--text measures loss and perplexity of one text: no --data and no other metric");
     if (!w->text && (w->stride || w->context))
@@ -102,7 +102,7 @@ static int score_predictions(evaluating *e, graft_error *err) {
     for (int i = 0; i < e->wishes->prediction_count && !err->code; i++)
         predictions_read(e->wishes->predictions[i], &p, err);
     for (int64_t i = 0; i < p.count && !err->code; i++) {
-        model_scores *m = scores_add(e->scores, p.sets[i].model);
+        model_scores *m = scores_add(e->scores, p.sets[i].model, NULL);
         if (scores_of_texts(e->scores, m, p.sets[i].count, predicted, &p.sets[i], err) == GRAFT_OK)
             eval_write_answers(e, i, p.sets[i].count, predicted, &p.sets[i], err);
     }
@@ -142,7 +142,7 @@ static int run(int count, char **words) {
     evaluating e = {.wishes = &w, .o = &o, .plugins = registry_create(), .scores = &s};
     const char *wanted = w.metrics ? w.metrics : w.prediction_count ? "exact_match" : "loss,perplexity";
     if (metric_choose(wanted, s.metrics, &s.metric_count, &err) == GRAFT_OK &&
-        check(&w, &s, count - first, &err) == GRAFT_OK &&
+        check(&w, &o, &s, count - first, &err) == GRAFT_OK &&
         (!o.output || file_create(o.output, &e.output, &err) == GRAFT_OK)) {
         if (w.prediction_count)
             score_predictions(&e, &err);

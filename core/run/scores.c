@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-model_scores *scores_add(scores *s, const char *name) {
+model_scores *scores_add(scores *s, const char *name, const char *quantizer) {
     mem_reserve(s->models, s->count, s->capacity);
-    s->models[s->count] = (model_scores){.name = mem_copy_text(name)};
+    s->models[s->count] =
+        (model_scores){.name = mem_copy_text(name), .quantizer = quantizer ? mem_copy_text(quantizer) : NULL};
     return &s->models[s->count++];
 }
 
@@ -14,6 +15,7 @@ void scores_free(scores *s) {
         for (int32_t i = 0; i < s->metric_count; i++)
             free(s->models[m].statistics[i]);
         free(s->models[m].name);
+        free(s->models[m].quantizer);
     }
     free(s->models);
     *s = (scores){0};

@@ -7,8 +7,7 @@
 enum { SCORES_METRICS = 32 };
 
 typedef struct {
-    char *name;
-    const char *quantizer; /* of its base; borrowed from the registry; NULL: none */
+    char *name, *quantizer; /* of its base, NULL: none                            */
     int64_t targets, tokens,
         written; /* predicted tokens; computed ones; tokens of answers: 0 where they were not asked for */
     double *statistics[SCORES_METRICS]; /* of each metric: (records, its statistics) */
@@ -22,8 +21,8 @@ typedef struct {
     model_scores *models; /* the first is what the others are compared with */
     int64_t count, capacity;
 } scores;
-model_scores *scores_add(scores *s, const char *name); /* valid until the next one */
-void scores_free(scores *s);                           /* and leaves {0} */
+model_scores *scores_add(scores *s, const char *name, const char *quantizer); /* valid until the next one */
+void scores_free(scores *s);                                                  /* and leaves {0} */
 
 /* Whether a metric of this source is wanted. */
 int scores_want(const scores *s, metric_source source);

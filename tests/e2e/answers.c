@@ -132,6 +132,6 @@ Test(answers, what_cannot_be_measured_is_refused_with_a_reason) {
     expect_refused(folder, "eval " QUICKSTART "/model --text " QUICKSTART "/story.txt --stride 9 --context 8",
                    "must not exceed the context");
     expect_refused(folder, "eval --predictions x --metrics loss", "need a model");
-    expect_refused(folder, "eval " QUICKSTART "/model --predictions x", "no MODEL goes with it");
+    expect_refused(folder, "eval " QUICKSTART "/model --predictions x", "no model or adapter goes with it");
     kit_remove(folder);
 }
