@@ -27,21 +27,24 @@ void order_permute(uint32_t *order, int64_t count, uint64_t seed, uint64_t strea
 
 /* ---- weights ---- */
 
-/* Rows of file i in an epoch. */
-static int64_t quota(const order_rules *r, int32_t i) {
-    const int64_t own = r->first[i + 1] - r->first[i];
-    double sum = 0;
+/* Rounded so that the files together have as many rows as there are. */
+int64_t order_quota(const order_rules *r, int32_t file) {
+    const int64_t own = r->first[file + 1] - r->first[file];
+    double sum = 0, before = 0;
     if (!r->weights || own == 0) return own;
-    for (int32_t k = 0; k < r->files; k++)
+    for (int32_t k = 0; k < r->files; k++) {
+        if (k == file) before = sum;
         if (r->first[k + 1] > r->first[k]) sum += r->weights[k];
-    const int64_t rows = llround((double)r->rows * (r->weights[i] / sum));
-    return rows > 0 ? rows : 1;
+    }
+    const double rows = (double)r->rows, after = before + r->weights[file];
+    const int64_t count = llround(rows * (after / sum)) - llround(rows * (before / sum));
+    return count > 0 ? count : 1;
 }
 
 int64_t order_rows(const order_rules *r) {
     int64_t rows = 0;
     for (int32_t i = 0; i < r->files; i++)
-        rows += quota(r, i);
+        rows += order_quota(r, i);
     return rows;
 }
 
@@ -117,7 +120,7 @@ double order_padding(const uint32_t *order, int64_t count, const int32_t *length
 void order_make(const order_rules *r, int64_t epoch, uint32_t *out) {
     int64_t count = 0;
     for (int32_t i = 0; i < r->files; i++) {
-        const int64_t rows = quota(r, i);
+        const int64_t rows = order_quota(r, i);
         if (r->weights && rows > 0)
             draw(r, i, epoch * rows, rows, out + count);
         else

@@ -24,7 +24,8 @@ typedef struct {
     uint64_t seed;
 } order_rules;
 
-int64_t order_rows(const order_rules *r); /* in an epoch */
+int64_t order_rows(const order_rules *r);                /* in an epoch */
+int64_t order_quota(const order_rules *r, int32_t file); /* of a file, in an epoch */
 /* Rows of an epoch in their order: (order_rows) numbers. */
 void order_make(const order_rules *r, int64_t epoch, uint32_t *out);
 

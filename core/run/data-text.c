@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/philox.h"
-#include "run/data-order.h"
 #include "text/pack.h"
 #include "text/special.h"
 #include <math.h>
@@ -419,8 +418,7 @@ void data_text_look(const data_source *s, data_text_view *out) {
                             .files = t->files,
                             .train_files = t->train_files,
                             .eval_files = t->count - t->train_files,
-                            .first_rows = t->first,
-                            .epoch_rows = t->epoch_rows,
+                            .order = &t->order_rules,
                             .train_list = &t->train.places,
                             .eval_list = &t->eval.places,
                             .rows = t->train.rows,

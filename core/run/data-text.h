@@ -9,6 +9,7 @@
  *   order: run/data-order.h; the last step of an epoch has what is left. */
 #ifndef GRAFT_RUN_DATA_TEXT_H
 #define GRAFT_RUN_DATA_TEXT_H
+#include "run/data-order.h"
 #include "run/data.h"
 #include "run/recipe.h"
 #include "text/collect.h"
@@ -30,8 +31,7 @@ typedef struct {
     sample_counts train, eval;   /* with eval_split `train` counts the whole file and `eval` nothing */
     const data_text_file *files; /* those to train on, then those to validate on */
     int32_t train_files, eval_files;
-    const int64_t *first_rows; /* (train_files + 1) first row of each file, and the number of rows   */
-    int64_t epoch_rows;
+    const order_rules *order; /* of the rows of the training set */
     const sample_list *train_list, *eval_list;
     int64_t rows, row_tokens; /* after packing; the most tokens a row may have                    */
     const tokenizer *words;

@@ -200,6 +200,7 @@ static json_t *files_json(const data_text_view *v) {
                                     "gzip", source_is_packed(f->source), "kinds", kinds, "ignored",
                                     names_json(&f->fields, ignored_fields(&f->fields)));
         put_counts(o, &f->counts);
+        if (i < v->train_files) json_object_set_new(o, "rows_per_epoch", json_integer(order_quota(v->order, i)));
         json_array_append_new(list, o);
     }
     return list;
@@ -354,7 +355,9 @@ static void print_file(const data_text_view *v, int32_t i, const recipe_data *d,
     fprintf(to, "%s: %s%s, %lld records", source_path(f->source), source_format(f->source),
             source_is_packed(f->source) ? ", gzip" : "", (long long)f->counts.records);
     if (v->train_files > 1 && i < v->train_files) fprintf(to, ", %lld used", (long long)f->counts.used);
-    if (d->shares && i < v->train_files) fprintf(to, ", weight %g", d->shares[i]);
+    if (d->shares && i < v->train_files)
+        fprintf(to, "; weight %g: %lld of the %lld %s of an epoch", d->shares[i], (long long)order_quota(v->order, i),
+                (long long)order_rows(v->order), d->packing ? "rows" : "sequences");
     fputs("\n", to);
     for (int32_t k = 0; k < f->fields.kind_count; k++) {
         const field_kind *const kind = &f->fields.kinds[k];
