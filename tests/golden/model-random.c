@@ -18,6 +18,9 @@ TestSuite(model_random, .timeout = 120);
     "\"num_attention_heads\": 4, "                                                                                     \
     "\"num_key_value_heads\": 2, \"head_dim\": 4, \"pad_token_id\": 3, \"sliding_window\": 4, \"initializer_range\": " \
     "0.4"
+#define ODD                                                                                                            \
+    "\"vocab_size\": 29, \"intermediate_size\": 19, \"num_hidden_layers\": 2, \"num_attention_heads\": 3, "            \
+    "\"pad_token_id\": 3, \"initializer_range\": 0.4, "
 #define ROPE(text) ", \"max_position_embeddings\": 8, \"rope_scaling\": {" text "}"
 
 static const struct {
