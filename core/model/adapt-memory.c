@@ -413,10 +413,18 @@ const plugin_component *adapt_component(const adapt *a, int32_t spec) {
     return a->techniques[spec].in.component;
 }
 
+int adapt_is_lowrank(const adapt *a, const instance *i) {
+    const technique *const t = &a->techniques[i->spec];
+    for (int32_t s = 0; s < slot_count(t) && t->lowrank[0] >= 0; s++)
+        if (slot_of(t, s)->role == GRAFT_PARAM && i->slots[s].count > 0 && s != t->lowrank[0] && s != t->lowrank[1])
+            return 0;
+    return t->lowrank[0] >= 0;
+}
+
 int32_t adapt_lowrank_site(const adapt *a, int32_t spec, int32_t n, const adapt_param **A, const adapt_param **B,
                            double *s) {
     const technique *const t = &a->techniques[spec];
-    if (n >= t->count || t->lowrank[0] < 0) return 0;
+    if (n >= t->count || !adapt_is_lowrank(a, t->instances[n])) return 0;
     *A = *B = NULL;
     for (int32_t p = 0; p < a->param_count; p++) {
         if (a->params[p].site != t->instances[n]) continue;

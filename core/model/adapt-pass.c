@@ -83,7 +83,7 @@ static const void *linear_input(chain *c, int32_t n, double rate) {
 static int fusable(const chain *c) {
     if (!c->count || !c->a || c->a->textbook || c->at->onehot) return 0;
     for (int32_t n = 0; n < c->count; n++)
-        if (c->a->techniques[c->list[n]->spec].lowrank[0] < 0 || c->list[n]->site.kind != GRAFT_LINEAR) return 0;
+        if (!adapt_is_lowrank(c->a, c->list[n]) || c->list[n]->site.kind != GRAFT_LINEAR) return 0;
     return 1;
 }
 

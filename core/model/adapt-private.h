@@ -225,6 +225,8 @@ static inline int64_t round_up(int64_t bytes) {
 }
 void adapt_release_device(adapt *a);
 void adapt_point_param(adapt_param *p);
+/* 1: the update here is the declared A B s H and nothing else: no other PARAM has elements. */
+int adapt_is_lowrank(const adapt *a, const instance *i);
 int64_t adapt_virtual_rows(const adapt *a, const instance *i);
 int64_t adapt_instance_scratch(const adapt *a, const instance *i, int64_t rows, dtype activation, dtype real);
 

@@ -10,7 +10,7 @@
 typedef struct {
     int64_t rank;
     double alpha, dropout;
-    int32_t rslora; /* of the members that have it; the others leave 0 */
+    int32_t rslora, update_bias; /* of the members that have them; the others leave 0 */
 } lowrank_options;
 
 /* clang-format off */
@@ -97,9 +97,6 @@ static inline void lowrank_split_save(graft_call *c) {
     {.size = sizeof(graft_adapter), .sites = GRAFT_LINEAR, .flags = GRAFT_LINEAR_IN_X, .low_rank = "A B s H",          \
      .bind = lowrank_split_bind, .init = (first_values), .forward = lowrank_forward, .backward = lowrank_backward,     \
      .save = lowrank_split_save}
-#define LOWRANK_ADAPTER(adapter_flags)                                                                                 \
-    {.size = sizeof(graft_adapter), .sites = GRAFT_LINEAR, .flags = (adapter_flags), .low_rank = "A B s H",            \
-     .forward = lowrank_forward, .backward = lowrank_backward}
 /* clang-format on */
 
 #endif

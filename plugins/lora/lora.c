@@ -11,12 +11,14 @@
 typedef struct {
     int64_t rank;
     double alpha, dropout;
+    int32_t update_bias;
 } lora;
 
 static const graft_option options[] = {
     GRAFT_OPTION_INT(lora, rank, 8, 1, 65536, "width of the update", "r"),
     GRAFT_OPTION_REAL(lora, alpha, 16, 0, 1e6, "the update is scaled by alpha / rank", "lora_alpha"),
     GRAFT_OPTION_REAL(lora, dropout, 0, 0, 0.999, "share of x hidden from the update in training", "lora_dropout"),
+    GRAFT_OPTION_BOOL(lora, update_bias, 0, "the update has a bias of its own", "lora_bias"),
 };
 
 /* A as torch's nn.Linear begins (kaiming uniform, a = sqrt 5); of an embedding (one-hot x) A is zero and B normal, as in PEFT. */
@@ -24,6 +26,7 @@ static const graft_slot slots[] = {
     GRAFT_SLOT_PARAM("A", "rank, in", "A = onehot ? 0 : uniform(-1, 1) / sqrt(in)", "lora_A.weight",
                      "lora_embedding_A"),
     GRAFT_SLOT_PARAM("B", "out, rank", "B = onehot ? normal : 0", "lora_B.weight", "lora_embedding_B"),
+    GRAFT_SLOT_PARAM("c", "out * (update_bias > onehot)", "c = 0", "lora_B.bias", NULL), /* of no size: absent */
     GRAFT_SLOT_KEPT("H", "rows, rank"),
     GRAFT_SLOT_NUMBER("s", "alpha / rank"),
 };
@@ -32,13 +35,13 @@ static const graft_field fields[] = {
     {"peft_type",         "LORA" },
     {"use_rslora",        "false"},
     {"use_dora",          "false"},
-    {"lora_bias",         "false"},
     {"init_lora_weights", "true" },
 };
 
 static void forward(graft_call *c) {
     graft_run(c, "H[n,r]  = x[n,i] * A[r,i]");
     graft_run(c, "y[n,o] += s * H[n,r] * B[o,r]"); /* y holds x·Wᵀ + b */
+    graft_run(c, "y[n,o] += s * c[o]");
 }
 
 static void backward(graft_call *c) {
@@ -46,6 +49,7 @@ static void backward(graft_call *c) {
     graft_run(c, "dH[n,r]  = s * dy[n,o] * B[o,r]"); /* ∂y/∂H = s·B         */
     graft_run(c, "dA[r,i] += dH[n,r] * x[n,i]");     /* ∂H/∂A = x           */
     graft_run(c, "dx[n,i] += dH[n,r] * A[r,i]");     /* dy·W is the core's  */
+    graft_run(c, "dc[o]   += s * dy[n,o]");          /* ∂y/∂c = s           */
 }
 
 static const graft_adapter adapter = {

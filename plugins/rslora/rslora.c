@@ -4,16 +4,39 @@
  * better; the paper shows that alpha / sqrt(rank) keeps activations and gradients of one size for every rank. */
 #include <graft/lowrank.h>
 
-static const graft_option options[] = {LOWRANK_OPTIONS("the update is scaled by alpha / sqrt(rank)")};
-static const graft_slot slots[] = {LOWRANK_SLOTS(LOWRANK_INIT_A, LOWRANK_INIT_B, "alpha / sqrt(rank)")};
+static const graft_option options[] = {
+    LOWRANK_OPTIONS("the update is scaled by alpha / sqrt(rank)"),
+    GRAFT_OPTION_BOOL(lowrank_options, update_bias, 0, "the update has a bias of its own", "lora_bias"),
+};
+static const graft_slot slots[] = {
+    LOWRANK_SLOTS(LOWRANK_INIT_A, LOWRANK_INIT_B, "alpha / sqrt(rank)"),
+    GRAFT_SLOT_PARAM("c", "out * (update_bias > onehot)", "c = 0", "lora_B.bias", NULL),
+};
 static const graft_field fields[] = {
     {"peft_type",         "LORA" },
     {"use_rslora",        "true" },
     {"use_dora",          "false"},
-    {"lora_bias",         "false"},
     {"init_lora_weights", "true" },
 };
-static const graft_adapter adapter = LOWRANK_ADAPTER(GRAFT_LINEAR_IN_X | GRAFT_SILENT_AT_INIT);
+
+static void forward(graft_call *c) {
+    lowrank_forward(c);
+    graft_run(c, "y[n,o] += s * c[o]");
+}
+
+static void backward(graft_call *c) {
+    lowrank_backward(c);
+    graft_run(c, "dc[o] += s * dy[n,o]");
+}
+
+static const graft_adapter adapter = {
+    .size = sizeof(graft_adapter),
+    .sites = GRAFT_LINEAR,
+    .flags = GRAFT_LINEAR_IN_X | GRAFT_SILENT_AT_INIT,
+    .low_rank = "A B s H",
+    .forward = forward,
+    .backward = backward,
+};
 
 static const graft_component rslora_component = {
     .size = sizeof(graft_component),

@@ -59,6 +59,8 @@ void kit_remove(char *folder) {
 static const kit_variant variants[] = {
     {"lora",       {"rank = 3"}                                                  },
     {"rslora",     {"rank = 3"}                                                  },
+    {"lora",       {"rank = 3", "update_bias = yes"}                             },
+    {"rslora",     {"rank = 3", "update_bias = yes"}                             },
     {"dora",       {"rank = 3"}                                                  },
     {"dora",       {"rank = 3", "rslora = yes"}                                  },
     {"loftq",      {"rank = 2", "iterations = 2"}                                },
