@@ -296,30 +296,32 @@ static int collect(text_source *t, int32_t file, const char *path, int split, sa
     return err->code;
 }
 
-/* All files. Duplicates are counted over all of a set. */
+/* The next files of t->files as one set; duplicates are counted over all of it. */
+static int open_set(text_source *t, const char **paths, int32_t count, int split, sample_list *lists,
+                    sample_counts *counts, graft_error *err) {
+    sample_hashes hashes = {0};
+    for (int32_t i = 0; i < count && !err->code; i++) {
+        const int32_t file = t->count++;
+        collect(t, file, paths[i], split, lists, &hashes, err);
+        sample_counts_add(counts, &t->files[file].counts);
+    }
+    counts->duplicates = sample_hashes_equal(&hashes);
+    sample_hashes_free(&hashes);
+    return err->code;
+}
+
 static int open_files(text_source *t, graft_error *err) {
     const recipe_data *const d = &t->recipe->data;
     const int split = d->eval_split > 0;
-    sample_hashes hashes = {0};
+    sample_list lists[2] = {0};
     if (d->path_count + d->eval_path_count > SAMPLE_FILES)
         return fail(err, GRAFT_USAGE, "[data] path and eval_path have more than %d files", SAMPLE_FILES);
     t->train_files = d->path_count;
     t->files = mem_new((size_t)(d->path_count + d->eval_path_count), sizeof *t->files);
-    for (int32_t i = 0; i < d->path_count + d->eval_path_count && !err->code; i++) {
-        const int trains = i < t->train_files;
-        sample_list lists[2] = {trains ? t->train.places : t->eval.places, t->eval.places};
-        t->count++;
-        collect(t, i, trains ? d->paths[i] : d->eval_paths[i - t->train_files], trains && split, lists, &hashes, err);
-        *(trains ? &t->train.places : &t->eval.places) = lists[0];
-        if (trains) t->eval.places = lists[1];
-        sample_counts *const all = trains ? &t->train_counts : &t->eval_counts;
-        sample_counts_add(all, &t->files[i].counts);
-        if (i + 1 != t->train_files && i + 1 != d->path_count + d->eval_path_count) continue;
-        all->duplicates = sample_hashes_equal(&hashes);
-        hashes.count = 0;
-    }
-    sample_hashes_free(&hashes);
-    if (err->code) return err->code;
+    open_set(t, d->paths, d->path_count, split, lists, &t->train_counts, err);
+    t->train.places = lists[0], t->eval.places = lists[1];
+    if (err->code || open_set(t, d->eval_paths, d->eval_path_count, 0, &t->eval.places, &t->eval_counts, err))
+        return err->code;
     if (t->train.places.count > ORDER_ROWS / 2)
         return fail(err, GRAFT_USAGE, "the files have %lld sequences, more than %lld", (long long)t->train.places.count,
                     (long long)(ORDER_ROWS / 2));
