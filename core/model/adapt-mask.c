@@ -123,7 +123,7 @@ int adapt_mask(adapt *a, instance *i, void *w, int32_t *wrote, graft_error *err)
 
 /* ---- between passes ---- */
 
-/* Of each trained weight: `data` is its master or its gradient. new: only where a mask was written since. */
+/* The gradients of trained weights, or their masters; only_new: where a mask was written since. */
 static int mask_trained(adapt *a, int gradients, int only_new, graft_error *err) {
     int32_t wrote = 0;
     for (int32_t s = 0; s < a->count; s++)

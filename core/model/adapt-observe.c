@@ -3,8 +3,9 @@
 
 int32_t adapt_observes(const adapt *a, int32_t point) {
     int32_t does = 0;
-    for (int32_t p = 0; a && p < a->point_count; p++)
-        for (int32_t n = 0; (point < 0 || p == point) && a->at[p] && a->at[p][n]; n++)
+    const int32_t first = point < 0 ? 0 : point, last = point < 0 && a ? a->point_count - 1 : point;
+    for (int32_t p = first; a && p <= last; p++)
+        for (int32_t n = 0; a->at[p] && a->at[p][n]; n++)
             if (a->at[p][n]->observed && does < OBSERVE_X + a->at[p][n]->observes_dy)
                 does = OBSERVE_X + a->at[p][n]->observes_dy;
     return does;

@@ -1,7 +1,6 @@
 /* model-observe — calibration rows through the base while it is loaded, for techniques that observe: the residual stream of
  * every slice waits in front of the block that is loaded next. Where one observes dy the whole base is loaded first, and seen
- * in one pass forward and backward. A section is the embeddings (-1), a block, or final norm and
- * head (the number of blocks). */
+ * in one pass forward and backward. A section is the embeddings (-1), a block, or final norm and head (the number of blocks). */
 #include "model/pass.h"
 #include <stdlib.h>
 
