@@ -124,6 +124,35 @@ int doctor_check(const recipe *r, const data_source *s, graft_error *err) {
     return err->code;
 }
 
+/* ---- samples ---- */
+
+/* The first sample of file number `file`, or of one behind it. */
+static int64_t first_of(const sample_list *l, int64_t file) {
+    int64_t low = 0;
+    for (int64_t high = l->count; low < high;) {
+        const int64_t middle = low + (high - low) / 2;
+        if ((int64_t)l->at[middle].file < file)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Which samples are shown: of each file the first, then of each the second ... *count becomes how many. Owned by the caller. */
+static int64_t *choose_samples(const data_text_view *v, int64_t *count) {
+    const sample_list *const l = v->train_list;
+    const int64_t most = *count < l->count ? *count : l->count;
+    int64_t *const chosen = mem_new((size_t)most + 1, sizeof *chosen);
+    *count = 0;
+    for (int64_t round = 0; *count < most; round++)
+        for (int32_t f = 0; f < v->train_files && *count < most; f++) {
+            const int64_t at = first_of(l, f) + round;
+            if (at < first_of(l, f + 1)) chosen[(*count)++] = at;
+        }
+    return chosen;
+}
+
 /* ---- JSON ---- */
 
 static json_t *lengths_json(const sample_counts *c) {
@@ -242,10 +271,12 @@ int doctor_json(const recipe *r, data_source *s, int64_t show, json_t **out, gra
     doctor_check(r, s, &refusal);
     strbuf remarks = remarks_of(&v);
     json_t *const samples = json_array();
-    for (int64_t i = 0; i < show && i < v.train_list->count && !err->code; i++) {
+    int64_t *const chosen = choose_samples(&v, &show);
+    for (int64_t i = 0; i < show && !err->code; i++) {
         data_text_piece p;
-        if (data_text_sample(s, i, &p, err) == GRAFT_OK) json_array_append_new(samples, sample_json(&p, &v));
+        if (data_text_sample(s, chosen[i], &p, err) == GRAFT_OK) json_array_append_new(samples, sample_json(&p, &v));
     }
+    free(chosen);
     *out =
         json_pack("{s:o, s:I, s:o, s:o, s:o}", "train", counts_json(&v.train, v.train_list), "rows", (json_int_t)v.rows,
                   "refused", lines_json(refusal.text), "remarks", lines_json(remarks.text), "samples", samples);
@@ -407,10 +438,12 @@ int doctor_print(const recipe *r, data_source *s, int64_t show, int color, FILE 
         fprintf(to, "validation: %lld of these sequences more, %lld tokens\n", (long long)v.eval_list->count,
                 (long long)v.eval_list->tokens);
     if (remarks.text) fprintf(to, "remarks:\n%s\n", remarks.text);
-    for (int64_t i = 0; i < show && i < v.train_list->count && !err->code; i++) {
+    int64_t *const chosen = choose_samples(&v, &show);
+    for (int64_t i = 0; i < show && !err->code; i++) {
         data_text_piece p;
-        if (data_text_sample(s, i, &p, err) == GRAFT_OK) print_sample(&p, &v, color, to);
+        if (data_text_sample(s, chosen[i], &p, err) == GRAFT_OK) print_sample(&p, &v, color, to);
     }
+    free(chosen);
     if (refusal.code) fprintf(to, "\ngraft train would refuse this: %s\n", refusal.text);
     strbuf_free(&remarks);
     return err->code;

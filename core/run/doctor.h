@@ -15,7 +15,7 @@
 /* `s` is a source of data_text_open. GRAFT_USAGE with the reasons and how to override them. */
 int doctor_check(const recipe *r, const data_source *s, graft_error *err);
 
-/* Counts of both sets, remarks, and the first `show` samples. *out is owned by the caller. */
+/* Counts of both sets, remarks, and `show` samples, the first ones of each file in turn. *out is owned by the caller. */
 int doctor_json(const recipe *r, data_source *s, int64_t show, json_t **out, graft_error *err);
 /* The same for people. color: 1 = what is learned is green, what is cut off red; 0 = what is learned stands in [[ ]]. */
 int doctor_print(const recipe *r, data_source *s, int64_t show, int color, FILE *to, graft_error *err);

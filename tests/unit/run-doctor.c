@@ -130,6 +130,27 @@ Test(doctor, says_what_each_file_is_and_which_fields_are_read) {
     close_data(&o);
 }
 
+Test(doctor, shows_samples_of_each_file_in_turn) {
+    char *const second = mem_copy_text(kit_file("b.jsonl", PAIR("c", "d"), -1));
+    char *const settings = mem_format("path = %s, %s, %s\n", kit_file("c.jsonl", PAIR("e", "f") PAIR("g", "h"), -1),
+                                      second, kit_file("d.jsonl", PAIR("i", "j") PAIR("k", "l") PAIR("m", "n"), -1));
+    static const char *const wanted[] = {"ef", "cd", "ij", "gh", "kl"};
+    opened o = {.plugins = registry_create()};
+    char *const ini = mem_format("[data]\n%s", settings);
+    graft_error err = {0};
+    json_t *report = NULL;
+    cr_assert_eq(recipe_load(o.plugins, kit_file("run.ini", ini, -1), NULL, 0, 0, &o.recipe, NULL, &err), 0);
+    cr_assert_eq(data_text_open(o.recipe, MODEL, &o.data, &err), 0, "%s", err.text);
+    cr_assert_eq(doctor_json(o.recipe, o.data, 5, &report, &err), 0, "%s", err.text);
+    const json_t *const samples = json_object_get(report, "samples");
+    cr_assert_eq(json_array_size(samples), 5);
+    for (size_t i = 0; i < 5; i++)
+        cr_expect_str_eq(json_string_value(json_object_get(json_array_get(samples, i), "text")), wanted[i]);
+    json_decref(report);
+    close_data(&o);
+    free(second), free(settings), free(ini);
+}
+
 Test(doctor, the_day_that_a_template_names_is_the_one_of_the_setting) {
     opened o = open_data(CHAT("a", "b"), "date = 2024-07-26\nchat_template = {{ strftime_now('%d %b %Y') }}{{ "
                                          "messages[1].content }}{{ eos_token }}\n");
