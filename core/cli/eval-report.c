@@ -15,27 +15,39 @@ static void print_interval(char out[48], interval i, const char *format) {
     snprintf(out, 48, "[%s, %s]", low, high);
 }
 
-static void print_score(const model_scores *m, const score *v) {
+/* "runs/qlora (quant-nf4)"; owned by the caller. */
+static char *row_name(const model_scores *m) {
+    return m->quantizer ? mem_format("%s (%s)", m->name, m->quantizer) : mem_copy_text(m->name);
+}
+
+static void print_score(const char *name, int width, const score *v) {
     char of_value[48], of_change[48];
-    char *const name = m->quantizer ? mem_format("%s (%s)", m->name, m->quantizer) : mem_copy_text(m->name);
     print_interval(of_value, v->of_value, "%.4f");
     print_interval(of_change, v->of_change, "%+.4f");
+    printf("  %-*s %10.4f  ", width, name, v->value);
     if (v->compared)
-        printf("  %-38s %10.4f  %-22s %+10.4f  %-22s %s\n", name, v->value, of_value, v->change, of_change, v->verdict);
+        printf("%-22s %+10.4f  %-22s %s\n", of_value, v->change, of_change, v->verdict);
     else
-        printf("  %-38s %10.4f  %s\n", name, v->value, of_value);
-    free(name);
+        printf("%s\n", of_value);
 }
 
 static void print_table(const scores *s) {
+    int width = 30;
+    for (int64_t m = 0; m < s->count; m++) {
+        char *const name = row_name(&s->models[m]);
+        if ((int)strlen(name) > width) width = (int)strlen(name);
+        free(name);
+    }
     for (int32_t i = 0; i < s->metric_count; i++) {
         char title[80];
         snprintf(title, sizeof title, "%s (%lld records)", s->metrics[i]->name, (long long)s->models[0].records[i]);
-        printf("%s%-52s 95 %% interval", i ? "\n" : "", title);
+        printf("%s%-*s  95 %% interval", i ? "\n" : "", width + 13, title);
         printf(s->count > 1 ? "             change  95 %% interval\n" : "\n");
         for (int64_t m = 0; m < s->count; m++) {
+            char *const name = row_name(&s->models[m]);
             const score v = scores_value(s, m, i);
-            print_score(&s->models[m], &v);
+            print_score(name, width, &v);
+            free(name);
         }
     }
 }
