@@ -27,8 +27,9 @@ int cli_load(const char *ini, const cli_options *o, registry *plugins, int parts
 
 int cli_open_run(const char *ini, const cli_options *o, registry *plugins, const training_options *t, recipe **settings,
                  training **run, graft_error *err) {
-    return cli_load(ini, o, plugins, RECIPE_TRAIN, settings, err) ? err->code
-                                                                  : training_open(*settings, plugins, t, run, err);
+    return cli_load(ini, o, plugins, RECIPE_TRAIN | RECIPE_PLACES, settings, err)
+               ? err->code
+               : training_open(*settings, plugins, t, run, err);
 }
 
 session_request cli_request(const cli_options *o, const char *folder, registry *plugins) {

@@ -1,4 +1,5 @@
 /* recipe-check — lists, patterns, and keys that exclude each other. */
+#include "base/file.h"
 #include "run/recipe-private.h"
 #include <math.h>
 #include <stdlib.h>
@@ -142,6 +143,30 @@ static void check_data(checking *c, recipe_data *d) {
         d->shares = shares;
     else
         say(c, "has one number above 0 for each file of path, as in 3, 1");
+}
+
+static void check_place(checking *c, const char *section, const char *key, const char *path) {
+    if (!path || !*path || file_exists(path)) return;
+    char *const text = mem_format("names %s, which is not there", path);
+    c->section = ini_find(&c->r->file, section), c->key = key;
+    say(c, text);
+    free(text);
+}
+
+/* What a run reads. */
+void recipe_check_places(recipe *r, problems *p) {
+    checking c = {.r = r, .problems = p};
+    check_place(&c, "model", "path", r->model.path);
+    for (int32_t i = 0; i < r->data.path_count; i++)
+        check_place(&c, "data", "path", r->data.paths[i]);
+    for (int32_t i = 0; i < r->data.eval_path_count; i++)
+        check_place(&c, "data", "eval_path", r->data.eval_paths[i]);
+    check_place(&c, "quantizer", "state", r->quantizer.state);
+    for (int32_t i = 0; i < r->adapter_count; i++) {
+        char title[INI_NAME_MAX + 16];
+        snprintf(title, sizeof title, "adapter%s%s", *r->adapters[i].name ? "." : "", r->adapters[i].name);
+        check_place(&c, title, "start", r->adapters[i].start);
+    }
 }
 
 void recipe_check(recipe *r, problems *p) {

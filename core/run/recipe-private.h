@@ -20,5 +20,7 @@ extern const recipe_rule recipe_rules[RECIPE_RULES]; /* in the order in which se
 
 /* Reads the lists and patterns of the sections, and checks keys against each other. */
 void recipe_check(recipe *r, problems *p);
+/* Files and folders that are read must be there. */
+void recipe_check_places(recipe *r, problems *p);
 
 #endif

@@ -167,6 +167,7 @@ static void load_sections(loading *l) {
     for (int i = 0; i < r->file.count; i++)
         if (!rule_of(r->file.sections[i].name)) say_unknown_section(l, &r->file.sections[i]);
     recipe_check(r, l->problems);
+    if (l->needs & RECIPE_PLACES) recipe_check_places(r, l->problems);
 }
 
 int recipe_load(registry *plugins, const char *path, const char *const *overrides, int override_count, int needs,

@@ -146,7 +146,8 @@ enum {
     RECIPE_DATA = 4,    /* [data] path must be given                              */
     RECIPE_ADAPTER = 8, /* at least one [adapter]                                 */
     RECIPE_OUTPUT = 16, /* [output] path must be given                            */
-    RECIPE_TRAIN = 31
+    RECIPE_TRAIN = 31,
+    RECIPE_PLACES = 32 /* the files and folders that it reads must be there               */
 };
 
 /* Reads `path` (NULL: an empty file), applies `overrides` ("section.key=value"), loads the plugins. All mistakes go to

@@ -25,6 +25,23 @@ Test(commands, what_is_missing_is_named) {
     kit_remove(folder);
 }
 
+Test(commands, files_that_are_not_there_are_told_with_all_other_mistakes) {
+    char *const folder = kit_make(2), *text;
+    kit_ini(folder, "run", LORA);
+    cr_expect_eq(kit_graft(folder,
+                           "check run.ini --set model.path=no-model --set data.path=a.jsonl --set "
+                           "adapter.start=no-adapter --set adapter.rank=0",
+                           &text),
+                 2);
+    static const char *const said[] = {"[model] path names no-model, which is not there",
+                                       "[data] path names a.jsonl, which is not there",
+                                       "[adapter] start names no-adapter, which is not there", "rank = 0 is outside"};
+    for (int i = 0; i < 4; i++)
+        cr_expect(strstr(text, said[i]), "\"%s\" is not in: %s", said[i], text);
+    free(text);
+    kit_remove(folder);
+}
+
 Test(commands, options_that_contradict_each_other_are_refused) {
     char *const folder = kit_make(2);
     expect_said(folder, "generate model --ids 1 --sample --greedy", 2, "--sample wants one to be drawn");
