@@ -139,6 +139,12 @@ int normalform_apply(int form, const view *v, aligned *out, normalform_scratch *
     int64_t done = 0, before = 0, at = 0, next;
     out->length = 0;
     while (at < v->length) {
+        const int64_t plain = utf8_ascii(v->bytes + at, v->length - at);
+        if (plain > 0) { /* each of them a starter that stays */
+            at += plain;
+            before = at - 1;
+            continue;
+        }
         if (!may_change(form, code_at(v, at, &next))) {
             before = at; /* a starter: what follows may join it */
             at = next;

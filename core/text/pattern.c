@@ -91,9 +91,9 @@ static void prepare(pattern_scratch *s) {
 }
 
 static int has_added(const char *text, int64_t length) {
-    for (int64_t at = 0; at < length;) {
-        uint32_t code = (unsigned char)text[at];
-        at += code < 0x80 ? 1 : utf8_decode(text + at, length - at, &code);
+    for (int64_t at = 0; (at += utf8_ascii(text + at, length - at)) < length;) {
+        uint32_t code;
+        at += utf8_decode(text + at, length - at, &code);
         if (unicode_is_added(code)) return 1;
     }
     return 0;

@@ -258,6 +258,7 @@ char unicode_category(uint32_t code) {
 }
 
 int unicode_is_added(uint32_t code) {
+    if (code < added[0].first) return 0;
     size_t low = 0, count = COUNT(added);
     while (count > 0) {
         const size_t half = count / 2;

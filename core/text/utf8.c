@@ -44,17 +44,20 @@ void utf8_add(strbuf *b, uint32_t code) {
     strbuf_add(b, bytes, (size_t)utf8_encode(code, bytes));
 }
 
+int64_t utf8_ascii(const char *bytes, int64_t length) {
+    int64_t i = 0;
+    for (uint64_t eight; length - i >= 8; i += 8) {
+        memcpy(&eight, bytes + i, 8);
+        if (eight & 0x8080808080808080u) break;
+    }
+    while (i < length && (unsigned char)bytes[i] < 0x80)
+        i++;
+    return i;
+}
+
 int64_t utf8_valid(const char *bytes, int64_t length) {
     int64_t i = 0;
-    while (i < length) {
-        uint64_t eight;
-        if (length - i >= 8) { /* eight ASCII bytes at once: the common case */
-            memcpy(&eight, bytes + i, 8);
-            if (!(eight & 0x8080808080808080u)) {
-                i += 8;
-                continue;
-            }
-        }
+    while ((i += utf8_ascii(bytes + i, length - i)) < length) {
         uint32_t code;
         const int size = utf8_decode(bytes + i, length - i, &code);
         if (code >= UTF8_CUT) return i;

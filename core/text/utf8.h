@@ -18,6 +18,9 @@ int utf8_decode(const char *bytes, int64_t length, uint32_t *code);
 int utf8_encode(uint32_t code, char out[UTF8_MAX]);
 void utf8_add(strbuf *b, uint32_t code);
 
+/* How many bytes at the front are ASCII. */
+int64_t utf8_ascii(const char *bytes, int64_t length);
+
 /* How many bytes at the front are well-formed: `length` when all are. */
 int64_t utf8_valid(const char *bytes, int64_t length);
 
