@@ -44,16 +44,22 @@ char *peft_tensor_name(const char *module, const char *file, int64_t layer, cons
     return out.text;
 }
 
-/* The name without components that PEFT's state dict has and its files do not: "default", the adapter's name, and the
- * "modules_to_save" in front of it. Owned by the caller. */
-static char *plain_name(const char *name) {
+static int is_part(const char *part, size_t length, const char *word) {
+    return length == strlen(word) && strncmp(part, word, length) == 0;
+}
+
+/* The name without components that PEFT's state dict has and its files rarely: "default", the adapter's name; of a module
+ * to save "modules_to_save", which is trained, and "original_module", which is the base's (*original). Owned by the caller. */
+static char *plain_name(const char *name, int *original) {
     strbuf out = {0};
+    *original = 0;
     for (const char *part = name; part;) {
         const size_t length = strcspn(part, ".");
         const char *const next = part[length] ? part + length + 1 : NULL;
-        const int dropped =
-            (length == 7 && strncmp(part, "default", 7) == 0) || strncmp(part, "modules_to_save.default.", 24) == 0;
-        if (!dropped) strbuf_printf(&out, "%s%.*s", out.length ? "." : "", (int)length, part);
+        const int frozen = is_part(part, length, "original_module");
+        *original |= frozen;
+        if (!frozen && !is_part(part, length, "default") && !is_part(part, length, "modules_to_save"))
+            strbuf_printf(&out, "%s%.*s", out.length ? "." : "", (int)length, part);
         part = next;
     }
     return out.text ? out.text : mem_copy_text(name);
@@ -125,6 +131,17 @@ static int check_found(const safetensors *st, const peft_tensor *e, graft_error 
     return rc;
 }
 
+/* 1: two tensors of the file with the same bytes. PEFT writes a bias of a module to save under two names. */
+static int same_bytes(const safetensors *st, const tensor_info *a, const tensor_info *b, graft_error *err) {
+    if (a->dtype != b->dtype || a->bytes != b->bytes) return 0;
+    char *const x = mem_new((size_t)a->bytes + 1, 1), *const y = mem_new((size_t)b->bytes + 1, 1);
+    const int same = safetensors_read(st, a, x, err) == GRAFT_OK && safetensors_read(st, b, y, err) == GRAFT_OK &&
+                     memcmp(x, y, (size_t)a->bytes) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
 /* Gives every tensor of the file to the entry that wants it; the others are listed in `foreign`. */
 static int give_out(const safetensors *st, const strmap *places, peft_tensor *list, strbuf *foreign, int64_t *others,
                     graft_error *err) {
@@ -132,12 +149,17 @@ static int give_out(const safetensors *st, const strmap *places, peft_tensor *li
     for (int64_t i = 0; i < safetensors_count(st) && rc == GRAFT_OK; i++) {
         const tensor_info *const t = safetensors_at(st, i);
         int64_t at;
-        char *const plain = plain_name(t->name);
+        int original;
+        char *const plain = plain_name(t->name, &original);
         if (!strmap_get(places, t->name, strlen(t->name), &at) && !strmap_get(places, plain, strlen(plain), &at)) {
             if ((*others)++ == 0) strbuf_printf(foreign, "\"%s\"", t->name);
+        } else if (original ||
+                   (list[at].found && strstr(t->name, ".modules_to_save.") && same_bytes(st, list[at].found, t, err))) {
+            rc = err->code;
         } else if (list[at].found) {
-            rc = fail(err, GRAFT_FAILED, "%s: tensors \"%s\" and \"%s\" are the same one, \"%s\"", safetensors_name(st),
-                      list[at].found->name, t->name, list[at].name);
+            rc = err->code ? err->code
+                           : fail(err, GRAFT_FAILED, "%s: tensors \"%s\" and \"%s\" are the same one, \"%s\"",
+                                  safetensors_name(st), list[at].found->name, t->name, list[at].name);
         } else {
             list[at].found = t;
         }

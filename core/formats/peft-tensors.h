@@ -29,7 +29,7 @@ typedef struct {
 int peft_tensors_open(const char *folder, safetensors **out, graft_error *err);
 
 /* Finds every tensor of the list. Missing, mis-shaped, foreign (in the file but not in the list), not floating-point,
- * and twice under two spellings are errors that name tensor, file, and what was expected; all of a kind are counted.
+ * and twice under two spellings (but for the copy that PEFT makes of a bias of a module to save) are errors that name tensor, file, and what was expected; all of a kind are counted.
  * Names that kept the adapter's name ("lora_A.default.weight", "lm_head.modules_to_save.default.weight") are known. */
 int peft_tensors_match(const safetensors *st, peft_tensor *list, int64_t count, graft_error *err);
 

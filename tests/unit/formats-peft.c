@@ -475,25 +475,33 @@ static graft_error match(const tensor_out *file, int64_t file_count, peft_tensor
     return err;
 }
 
-static const float ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+static const float ones[8] = {1, 1, 1, 1, 1, 1, 1, 1}, other[2] = {2, 2};
 
 Test(formats_peft, the_right_tensors_are_found_under_peft_s_spellings) {
     const tensor_out file[] = {
-        {.name = "m.lora_A.default.weight",                .dtype = F32,  .rank = 2, .shape = {2, 3}, .data = ones},
-        {.name = "m.ia3_l",                                .dtype = BF16, .rank = 2, .shape = {1, 4}, .data = ones},
-        {.name = "lm_head.modules_to_save.default.weight", .dtype = F16,  .rank = 1, .shape = {2},    .data = ones}
+        {.name = "m.lora_A.default.weight",                .dtype = F32,  .rank = 2, .shape = {2, 3}, .data = ones },
+        {.name = "m.ia3_l",                                .dtype = BF16, .rank = 2, .shape = {1, 4}, .data = ones },
+        {.name = "lm_head.modules_to_save.default.weight", .dtype = F16,  .rank = 1, .shape = {2},    .data = ones },
+        {.name = "ln.bias",                                .dtype = F32,  .rank = 1, .shape = {2},    .data = ones },
+        {.name = "ln.modules_to_save.bias",                .dtype = F32,  .rank = 1, .shape = {2},    .data = ones },
+        {.name = "ln.original_module.bias",                .dtype = F32,  .rank = 1, .shape = {2},    .data = other}
     };
     peft_tensor list[] = {
         {.name = "m.lora_A.weight", .rank = 2, .shape = {2, 3}},
         {.name = "m.ia3_l",         .rank = 2, .shape = {1, 4}},
         {.name = "lm_head.weight",  .rank = 1, .shape = {2}   },
-        {.name = "not there",       .rank = 1, .shape = {2}   }
+        {.name = "not there",       .rank = 1, .shape = {2}   },
+        {.name = "ln.bias",         .rank = 1, .shape = {2}   }
     };
     safetensors *st;
     list[3].optional = 1;
-    const graft_error err = match(file, 3, list, 4, &st);
+    const graft_error err = match(file, COUNT(file), list, COUNT(list), &st);
+    float bias[2] = {0};
+    graft_error none = {0};
     ok(err.code, &err);
-    cr_expect(list[0].found && list[1].found && list[2].found && !list[3].found);
+    cr_assert(list[0].found && list[1].found && list[2].found && !list[3].found && list[4].found);
+    ok(safetensors_read(st, list[4].found, bias, &none), &none);
+    cr_expect_eq(bias[0], 1, "what was trained, not the original");
     safetensors_close(st);
 }
 
