@@ -72,6 +72,18 @@ static json_t *inspect_adapter(const char *path, graft_error *err) {
     return out;
 }
 
+/* How the weights are packed, as config.json says; null: they are not. */
+static json_t *quantization_of(const char *folder) {
+    char *const path = path_join(folder, "config.json");
+    graft_error ignored = {0};
+    json_t *config = NULL, *quantization = NULL;
+    if (json_read_file(path, 0, &config, &ignored) == GRAFT_OK)
+        quantization = json_incref(json_object_get(config, "quantization_config"));
+    json_decref(config);
+    free(path);
+    return quantization ? quantization : json_null();
+}
+
 static json_t *inspect_model(const char *path, graft_error *err) {
     model *m = NULL;
     if (model_open(path, &m, err)) return NULL;
@@ -95,6 +107,7 @@ static json_t *inspect_model(const char *path, graft_error *err) {
                   (json_int_t)s->hidden, "inner", (json_int_t)s->inner, "heads", (json_int_t)s->heads, "kv_heads",
                   (json_int_t)s->kv_heads, "head_dim", (json_int_t)s->head_dim, "vocab", (json_int_t)s->vocab,
                   "context", (json_int_t)s->context, "tensors", list);
+    json_object_set_new(out, "quantization", quantization_of(path));
     model_close(m);
     return out;
 }
