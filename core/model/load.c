@@ -110,21 +110,21 @@ void transpose_bytes(void *to, const void *from, int64_t rows, int64_t cols, int
         transpose_as(to, from, rows, cols, (size_t)size);
 }
 
-/* Reads the tensor into dev, (out, in), as `type`. */
-static int read_tensor(model *m, const base_tensor *t, void *dev, dtype type, graft_error *err) {
+/* Reads elements begin .. begin + count - 1 of the tensor into dev as `type`; a Conv1D is turned as a whole. */
+static int read_elements(model *m, const base_tensor *t, int64_t begin, int64_t count, void *dev, dtype type,
+                         graft_error *err) {
     const tensor_info *info = m->sources[t - m->tensors];
     const int from = dtype_bytes(info->dtype), to = dtype_bytes(type);
-    /* a Conv1D is turned as a whole */
-    const int64_t piece = t->transposed || info->count < PIECE / from ? info->count : PIECE / from;
+    const int64_t piece = t->transposed || count < PIECE / from ? count : PIECE / from;
     char *raw = mem_new((size_t)piece, (size_t)from),
          *turned = t->transposed ? mem_new((size_t)piece, (size_t)from) : NULL;
-    for (int64_t at = 0; at < info->count && !err->code; at += piece) {
-        const int64_t n = info->count - at < piece ? info->count - at : piece;
-        if (safetensors_read_part(m->files, info, at * from, n * from, raw, err)) break;
+    for (int64_t at = 0; at < count && !err->code; at += piece) {
+        const int64_t n = count - at < piece ? count - at : piece;
+        if (safetensors_read_part(m->files, info, (begin + at) * from, n * from, raw, err)) break;
         const int64_t bad = first_not_finite(raw, info->dtype, n);
         if (bad >= 0) {
             fail(err, GRAFT_FAILED, "%s: %s is not finite at element %lld: the file is damaged", m->folder, info->name,
-                 (long long)(at + bad));
+                 (long long)(begin + at + bad));
             break;
         }
         if (turned) transpose_bytes(turned, raw, t->in, t->out, from);
@@ -133,6 +133,11 @@ static int read_tensor(model *m, const base_tensor *t, void *dev, dtype type, gr
     free(turned);
     free(raw);
     return err->code;
+}
+
+/* The tensor into dev, (out, in), as `type`. */
+static int read_tensor(model *m, const base_tensor *t, void *dev, dtype type, graft_error *err) {
+    return read_elements(m, t, 0, m->sources[t - m->tensors]->count, dev, type, err);
 }
 
 static void pack(model *m, base_tensor *t) {
@@ -171,6 +176,23 @@ static int read_packed(model *m, base_tensor *t, int32_t *found, graft_error *er
     return quantize_read_grid(m->device, m->files, source, &m->grid, t, err);
 }
 
+/* A weight that nobody else looks at is packed some rows at a time. */
+static int pack_by_rows(model *m, base_tensor *t, quantize *q, graft_error *err) {
+    kernels *k = m->device;
+    const int64_t wide = dtype_bytes(k->real);
+    if (quantize_begin(q, k, t, err)) return err->code;
+    const int64_t unit = quantize_row_unit(q, t), fit = PIECE / (t->in * wide) / unit * unit;
+    const int64_t most = t->transposed || fit >= t->out ? t->out : fit < unit ? unit : fit;
+    void *const values = allocate(m, t, most * t->in * wide, err);
+    for (int64_t r = 0; r < t->out && !err->code; r += most) {
+        const int64_t rows = t->out - r < most ? t->out - r : most;
+        if (read_elements(m, t, r * t->in, rows * t->in, values, k->real, err) == GRAFT_OK)
+            quantize_rows(q, k, t, r, rows, values, err);
+    }
+    k->release(k, values);
+    return err->code ? err->code : quantize_end(q, k, t, err);
+}
+
 /* A packed weight: from a state file, from a folder that holds it packed, or made here from the stored values. */
 static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_error *err) {
     kernels *k = m->device;
@@ -181,7 +203,7 @@ static int load_packed(model *m, base_tensor *t, adapt *a, quantize *q, graft_er
     if (q && quantize_from_state(q, k, t, &found, err)) return err->code;
     if (!found && m->packed[t - m->tensors] && read_packed(m, t, &found, err)) return err->code;
     if (found) quantize_adjust(q, &t->w);
-    if (found && !is_shown(m, a, t)) return GRAFT_OK;
+    if (!is_shown(m, a, t)) return found ? GRAFT_OK : pack_by_rows(m, t, q, err);
     void *values = allocate(m, t, tensor_count_of(t) * dtype_bytes(k->real), err);
     if (found && values)
         k->weight_read(k, &t->w, 0, t->out, values, k->real);
@@ -227,6 +249,8 @@ static int load_tensor(model *m, base_tensor *t, adapt *a, quantize *q, graft_er
         load_packed(m, t, a, q, err);
     else
         load_plain(m, t, a, err);
+    /* 8-bit rows stand for f32 numbers; beside bf16 activations they are multiplied as bf16 */
+    if (t->w.layout == WEIGHT_ROWS8 && m->activation == BF16) t->w.type = BF16;
     if (!err->code && t->in && !t->trained) pack(m, t);
     return err->code;
 }

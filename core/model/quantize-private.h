@@ -69,8 +69,9 @@ int64_t quantize_slot_bytes(const quantize_program *p, int32_t slot, int64_t blo
 /* The numbers size, in and out of a tile. */
 void quantize_set_sizes(const quantize *q, const quantize_program *p, double *numbers, int64_t blocks);
 
-/* quantize-tiles.c: values (dev real, (out, in)) into the weight's slots; rows of it, not rounded, back to `to` (dev real). */
-int quantize_by_formulas(quantize *q, kernels *k, const weight *w, const void *values, graft_error *err);
+/* quantize-tiles.c: values (dev real) of rows row .. row + rows - 1 into the weight's slots; rows of it, not rounded, back to `to` (dev real). */
+int quantize_by_formulas(quantize *q, kernels *k, const weight *w, int64_t row, int64_t rows, const void *values,
+                         graft_error *err);
 int quantize_rows_by_formulas(quantize *q, kernels *k, const weight *w, int64_t first, int64_t count, void *to,
                               graft_error *err);
 void quantize_custom_rows(const weight_custom *c, kernels *k, int64_t first, int64_t count, void *to);

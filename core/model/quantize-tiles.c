@@ -112,34 +112,35 @@ static void fill_rows(quantize_program *p, kernels *k, int64_t rows, int64_t in)
 
 /* Blocks first.. of the matrix into the tile, filled up: the matrix with zeros, rows with their last element, which changes no
  * minimum and no maximum. */
-static void load_tile(quantize_program *p, kernels *k, const weight *w, const void *values, int64_t first,
+static void load_tile(quantize_program *p, kernels *k, const weight *w, const void *values, int64_t rows, int64_t first,
                       int64_t blocks) {
     const int64_t wide = dtype_bytes(k->real), begin = first * p->width, n = blocks * p->width;
     k->zero(k, p->w, n * wide);
     if (p->pitch == w->in) {
-        const int64_t left = w->out * w->in - begin;
+        const int64_t left = rows * w->in - begin;
         k->copy(k, p->w, (const char *)values + begin * wide, (left < n ? left : n) * wide);
         return;
     }
-    const int64_t rows = n / p->pitch; /* whole rows */
+    const int64_t here = n / p->pitch; /* whole rows */
     copy_columns(k, (columns){p->w, k->real, p->pitch},
-                 (columns){(char *)(uintptr_t)values + begin / p->pitch * w->in * wide, k->real, w->in}, rows, w->in,
+                 (columns){(char *)(uintptr_t)values + begin / p->pitch * w->in * wide, k->real, w->in}, here, w->in,
                  0);
-    fill_rows(p, k, rows, w->in);
+    fill_rows(p, k, here, w->in);
 }
 
-int quantize_by_formulas(quantize *q, kernels *k, const weight *w, const void *values, graft_error *err) {
+int quantize_by_formulas(quantize *q, kernels *k, const weight *w, int64_t row, int64_t rows, const void *values,
+                         graft_error *err) {
     quantize_program *p = quantize_program_for(q, w->in, err);
     if (!p || open_tile(q, p, k, err)) return err->code;
-    const int64_t blocks = quantize_blocks(p, w->out);
+    const int64_t begin = row * p->pitch / p->width, blocks = quantize_blocks(p, rows);
     /* a stretch begins a byte in every slot and, where rows are filled up, a row */
     int64_t most = quantize_tile_rows(p) * p->pitch / p->width / p->align * p->align;
     if (most < p->align) most = p->align;
     for (int64_t first = 0; first < blocks && !err->code; first += most) {
         const int64_t here = blocks - first < most ? blocks - first : most;
         zero_temps(q, p, k, here);
-        load_tile(p, k, w, values, first, here);
-        run_tile(q, p, k, &p->quantize, w, first, here, err);
+        load_tile(p, k, w, values, rows, first, here);
+        run_tile(q, p, k, &p->quantize, w, begin + first, here, err);
     }
     return err->code;
 }

@@ -298,7 +298,7 @@ static int try_custom(quantize *q, kernels *k, const weight *w, graft_error *err
     return err->code;
 }
 
-int quantize_pack(quantize *q, kernels *k, base_tensor *t, const void *values, graft_error *err) {
+int quantize_begin(quantize *q, kernels *k, base_tensor *t, graft_error *err) {
     if (!q || !q->in.component)
         return fail(err, GRAFT_USAGE, "%s is to be packed, but %s%s; name a [quantizer] plugin", t->name,
                     q && q->state ? "it does not lie as it is needed in " : "nothing says how",
@@ -317,15 +317,48 @@ int quantize_pack(quantize *q, kernels *k, base_tensor *t, const void *values, g
     if (w->type == F64 || k->real == F64) w->type = k->real;
     memcpy(w->code, q->code, sizeof w->code);
     quantize_adjust(q, w);
-    if (allocate(q, k, w, t->name, err)) return err->code;
+    return allocate(q, k, w, t->name, err);
+}
+
+int64_t quantize_row_unit(quantize *q, const base_tensor *t) {
+    graft_error ignored = {0};
+    const quantize_program *p = quantize_program_for(q, t->in, &ignored);
+    if (!p) return t->out;
+    int64_t a = p->pitch, b = p->width * p->align; /* whole blocks, whole bytes: u·pitch is a multiple of b */
+    while (b) {
+        const int64_t rest = a % b;
+        a = b, b = rest;
+    }
+    return p->width * p->align / a;
+}
+
+int quantize_rows(quantize *q, kernels *k, base_tensor *t, int64_t first, int64_t rows, const void *values,
+                  graft_error *err) {
     const int fused = q->layout == WEIGHT_CODEBOOK4 || q->layout == WEIGHT_ROWS8;
-    if (fused && strcmp(k->name, "cpu") == 0)
-        k->weight_quantize(k, w, values);
-    else /* the references run what the plugin wrote */
-        quantize_by_formulas(q, k, w, values, err);
+    if (!fused || strcmp(k->name, "cpu") != 0) /* the references run what the plugin wrote */
+        return quantize_by_formulas(q, k, &t->w, first, rows, values, err);
+    const int four = q->layout == WEIGHT_CODEBOOK4;
+    const int64_t begin = first * t->in;
+    weight part = t->w;
+    part.out = rows;
+    part.data = (char *)part.data + (four ? begin / 2 : begin);
+    part.scale = (float *)part.scale + (four ? begin / part.block : first);
+    k->weight_quantize(k, &part, values);
+    return GRAFT_OK;
+}
+
+int quantize_end(quantize *q, kernels *k, base_tensor *t, graft_error *err) {
+    weight *w = &t->w;
+    const quantize_program *p = quantize_program_for(q, t->in, err);
     if (!err->code && q->layout == WEIGHT_CUSTOM) try_custom(q, k, w, err);
     if (!err->code && w->scale) check_scales(k, w, quantize_blocks(p, w->out), t->name, err);
     if (!err->code && q->nested && q->layout == WEIGHT_CODEBOOK4) nest(k, w, err);
+    return err->code;
+}
+
+int quantize_pack(quantize *q, kernels *k, base_tensor *t, const void *values, graft_error *err) {
+    if (quantize_begin(q, k, t, err) == GRAFT_OK && quantize_rows(q, k, t, 0, t->out, values, err) == GRAFT_OK)
+        quantize_end(q, k, t, err);
     return err->code;
 }
 

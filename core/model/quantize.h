@@ -33,6 +33,13 @@ int64_t quantize_bytes(const quantize *q, const base_tensor *t);
 int64_t quantize_scratch(const quantize *q, const kernels *device, const base_tensor *t, int64_t rows);
 /* Fills t->w from real values on the device (out, in), which stay the caller's: allocates its buffers on the device. */
 int quantize_pack(quantize *q, kernels *device, base_tensor *t, const void *values, graft_error *err);
+/* The same by pieces, so that the whole matrix never lies there as numbers: begin, rows first .. first + rows - 1 with their values
+ * for all pieces in order, end. first must be a multiple of quantize_row_unit. */
+int quantize_begin(quantize *q, kernels *device, base_tensor *t, graft_error *err);
+int64_t quantize_row_unit(quantize *q, const base_tensor *t);
+int quantize_rows(quantize *q, kernels *device, base_tensor *t, int64_t first, int64_t rows, const void *values,
+                  graft_error *err);
+int quantize_end(quantize *q, kernels *device, base_tensor *t, graft_error *err);
 /* Fills t->w from the state file; *found is 0 when the file (or a file at all) lacks it; an error when it does not fit. */
 int quantize_from_state(quantize *q, kernels *device, base_tensor *t, int32_t *found, graft_error *err);
 /* The same from any set of tensors, a model folder that bitsandbytes packed; by the siblings of the weight `name`. */

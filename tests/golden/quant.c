@@ -297,6 +297,40 @@ Test(quant, affine_groups_as_a_custom_layout) {
     each_affine("fake", KIT_CUSTOM);
 }
 
+/* ---- by pieces ---- */
+
+static void check_pieces(const char *device, const char *plugin, const char *options, int flags, int64_t out,
+                         int64_t in) {
+    graft_error err = {0};
+    float *w = kit_random(out * in, 5, 0.05);
+    packed whole = kit_pack(device, plugin, options, flags, w, out, in, F32),
+           p = kit_pack(device, plugin, options, flags, w, out, in, F32);
+    const int64_t unit = quantize_row_unit(p.q, &p.t), wide = dtype_bytes(p.k->real);
+    quantize_release(p.k, &p.t.w);
+    cr_assert_eq(quantize_begin(p.q, p.k, &p.t, &err), 0, "%s", err.text);
+    cr_assert_leq(unit, out, "%s %s: a piece has %lld rows at least", plugin, options, (long long)unit);
+    for (int64_t r = 0; r < out && !err.code; r += unit)
+        quantize_rows(p.q, p.k, &p.t, r, out - r < unit ? out - r : unit, (char *)p.values + r * in * wide, &err);
+    cr_assert(!err.code && !quantize_end(p.q, p.k, &p.t, &err), "%s", err.text);
+    float *all = kit_read(&whole), *pieces = kit_read(&p);
+    cr_expect_arr_eq(all, pieces, (size_t)(out * in) * sizeof *all, "%s %s on %s", plugin, options, device);
+    free(w), free(all), free(pieces);
+    kit_close(&whole);
+    kit_close(&p);
+}
+
+Test(quant, packed_piece_by_piece_is_packed_the_same) {
+    static const char *const devices[] = {"cpu", "ref", "fake"};
+    for (int d = 0; d < 3; d++) {
+        check_pieces(devices[d], "quant-nf4", "block_size=32", 0, 75, 104); /* pieces of 4 rows, the last of 3 */
+        check_pieces(devices[d], "quant-nf4", "block_size=64 double_quant=yes", 0, 81, 37);
+        check_pieces(devices[d], "quant-int8", "", 0, 33, 50);
+        check_pieces(devices[d], "quant-affine", "bits=3 group_size=24", 0, 21, 70);
+        check_pieces(devices[d], "quant-affine", "bits=4 group_size=32 refine=3", KIT_CUSTOM, 21, 70);
+        check_pieces(devices[d], "quant-nf2", "block_size=24", 0, 35, 38);
+    }
+}
+
 /* ---- NormalFloat of 2 and 4 bits, as LoftQ's own quantizer has it ---- */
 
 static void check_normal_float(const json_t *c, const char *device) {
