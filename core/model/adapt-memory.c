@@ -181,15 +181,20 @@ void adapt_release_device(adapt *a) {
 
 /* ---- first values ---- */
 
+static int init_uses_weight(const instance *i) {
+    for (int32_t p = 0; p < i->program_count; p++) {
+        uint64_t reads = 0, writes = 0;
+        formula_uses(i->programs[p].program, &reads, &writes);
+        if (i->programs[p].at == HOOK_INIT && ((reads | writes) >> NAME_W & 1)) return 1;
+    }
+    return 0;
+}
+
 int32_t adapt_reads_weight(const adapt *a, int32_t point) {
     for (int32_t n = 0; a && a->at[point] && a->at[point][n]; n++) {
         const instance *i = a->at[point][n];
         const technique *t = &a->techniques[i->spec];
-        for (int32_t p = 0; p < i->program_count; p++) {
-            uint64_t reads = 0, writes = 0;
-            formula_uses(i->programs[p].program, &reads, &writes);
-            if (i->programs[p].at == HOOK_INIT && ((reads | writes) >> NAME_W & 1)) return 1;
-        }
+        if (init_uses_weight(i)) return 1;
         if (t->functions->init && i->site.kind == GRAFT_LINEAR && !i->site.onehot)
             return 1; /* it may read W through the host services */
     }
@@ -201,14 +206,32 @@ static int is_observed(const instance *i, int32_t slot) {
     return i->observed >> (NAMES_FIXED + slot) & 1;
 }
 
+/* First values are made from the weight that the run multiplies, which is behind the quantizer (DoRA's lengths); an init hook sees
+ * it before, and has the quantizer as a service. A copy on the device, NULL where `w` itself will do. */
+static void *quantized_copy(adapt *a, const instance *i, const void *w, graft_error *err) {
+    kernels *k = a->device;
+    const int64_t bytes = i->site.out * i->site.in * dtype_bytes(k->real);
+    if (!w || !a->round_trip || a->techniques[i->spec].functions->init || !init_uses_weight(i)) return NULL;
+    void *copy = k->alloc(k, bytes);
+    if (!copy) {
+        fail(err, GRAFT_FAILED, "no memory for a copy of %s", i->site.name);
+        return NULL;
+    }
+    k->copy(k, copy, w, bytes);
+    a->round_trip(a->round_trip_context, a->points[i->point].tensor, copy, err);
+    return copy;
+}
+
 static int init_instance(adapt *a, instance *i, void *w, int32_t *replaced, graft_error *err) {
-    const call_tensors t = {.w_tensor = w};
     if (i->initialized) return GRAFT_OK;
+    void *copy = quantized_copy(a, i, w, err);
+    const call_tensors t = {.w_tensor = copy ? copy : w};
     i->initialized = 1;
     for (int32_t s = 0; s < slot_count(&a->techniques[i->spec]) && !err->code; s++)
         if (held(slot_of(&a->techniques[i->spec], s)->role) && is_own(&a->techniques[i->spec], i, s) &&
             !is_observed(i, s))
             adapt_slot_init(a, i, s, &t, err);
+    if (copy) a->device->release(a->device, copy);
     if (err->code || adapt_call_init(a, i, i->init_rounds - 1, w, replaced, err)) return err->code;
     if (w) adapt_mask(a, i, w, replaced, err);
     i->mask_new = 0;

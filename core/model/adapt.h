@@ -59,7 +59,8 @@ typedef struct adapt adapt;
 int adapt_bind(const adapt_spec *specs, int32_t count, const adapt_point *points, int32_t point_count,
                int64_t max_rows_virtual, adapt **out, graft_error *err);
 void adapt_free(adapt *a);
-/* The round trip that the service `quantize` does (LoftQ); called with dev real values of the shape of `like`. */
+/* The round trip that the service `quantize` does (LoftQ), and that first values are made behind (DoRA); called with dev real
+ * values of the shape of `like`. Unset: nothing is quantized. */
 void adapt_set_round_trip(adapt *a,
                           void (*round_trip)(void *context, const base_tensor *like, void *values, graft_error *err),
                           void *context);

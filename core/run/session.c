@@ -170,8 +170,7 @@ static int open_quantizer(session *s, const session_request *q, graft_error *err
 
 static void round_trip(void *context, const base_tensor *like, void *values, graft_error *err) {
     session *s = context;
-    if (s->quantizer && quantize_selects(s->quantizer, like))
-        quantize_round_trip(s->quantizer, s->device, like, values, err);
+    if (quantize_selects(s->quantizer, like)) quantize_round_trip(s->quantizer, s->device, like, values, err);
 }
 
 /* What masks hold at zero must be zero in few bits too, and those are made once. */
@@ -237,7 +236,7 @@ int session_open(const session_request *q, session *out, graft_error *err) {
 
 int session_load(session *s, uint64_t seed, graft_error *err) {
     if (s->adapters && adapt_allocate(s->adapters, s->device, seed, err)) return err->code;
-    if (s->adapters) adapt_set_round_trip(s->adapters, round_trip, s);
+    if (s->adapters && s->quantizer) adapt_set_round_trip(s->adapters, round_trip, s);
     if (model_load(s->model, s->device, s->activation, s->adapters, s->quantizer, err)) return err->code;
     for (int32_t n = 0; n < s->spec_count && !err->code; n++)
         if (s->starts[n] && adapter_folder_check(s->starts[n], s->adapters, n, s->model, err) == GRAFT_OK)

@@ -37,6 +37,18 @@ static double loss_in(const char *folder, const char *file) {
     return loss;
 }
 
+/* Validation loss before training. */
+static double result_of(const char *folder, const char *name) {
+    graft_error err = {0};
+    char *const path = mem_format("%s/%s/result.json", folder, name);
+    json_t *root = NULL;
+    cr_assert_eq(json_read_file(path, 0, &root, &err), 0, "%s", err.text);
+    const double loss = json_real_value(json_object_get(root, "eval_before"));
+    json_decref(root);
+    free(path);
+    return loss;
+}
+
 /* The packed folder, and runs on it, are what model and [quantizer] are. */
 static void check_folder(const char *folder, const char *quantizer) {
     kit_ini(folder, "plain", adapter);
@@ -104,4 +116,15 @@ Test(quantizers, affine) {
     check("quant-affine\nbits = 4\nsymmetric = yes\nhalf_scales = yes", 1);
     check("quant-affine\nbits = 4\nrefine = 4", 0);
     check("quant-affine\nbits = 8\ngroup_size = 32", 1);
+}
+
+/* DoRA's lengths are those of the quantized rows, as in PEFT: what was not trained changes nothing. */
+Test(quantizers, dora_begins_as_the_quantized_base) {
+    char *const folder = kit_make(1);
+    kit_ini(folder, "lora", "[quantizer]\nplugin = quant-nf4\n[adapter]\nplugin = lora\n");
+    kit_ini(folder, "dora", "[quantizer]\nplugin = quant-nf4\n[adapter]\nplugin = dora\n");
+    train(folder, "lora", "--quiet");
+    train(folder, "dora", "--quiet");
+    cr_expect_float_eq(result_of(folder, "dora"), result_of(folder, "lora"), 1e-5);
+    kit_remove(folder);
 }
