@@ -47,6 +47,7 @@ static const graft_option options[] = {
     GRAFT_OPTION_INT(prune, end, 0, 0, 1e9, "every > 0: step of the last choice, 0: the last of the run", NULL),
 };
 
+/* Absent (0 wide) where the method, counted as above, has no use for it. */
 static const graft_slot slots[] = {
     {"M",      "out, in",                           GRAFT_BUFFER, GRAFT_MASK,   NULL,    NULL, NULL, "", NULL},
     {"a",      "in * (method == 2 || method == 4)", GRAFT_BUFFER, 0,            "a = 0", NULL, NULL, "", NULL},
