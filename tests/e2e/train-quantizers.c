@@ -5,6 +5,7 @@
 #include "train-kit.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <string.h>
 
 TestSuite(quantizers, .timeout = 120);
 
@@ -63,6 +64,15 @@ static void check_folder(const char *folder, const char *quantizer) {
     cr_expect(kit_same(folder, "numbers", "also", "model.safetensors"), "%s: merging into the folder differs",
               quantizer);
     cr_expect_eq(graft(folder, "inspect base --json >/dev/null"), 0);
+    cr_expect_eq(graft(folder, "generate model --ini whole.ini --ids 5,9,40 --max-new 12 >one.txt"), 0);
+    cr_expect_eq(graft(folder, "generate base --precision f32 --ids 5,9,40 --max-new 12 >two.txt"), 0);
+    char *const one = kit_read(folder, "one.txt"), *const two = kit_read(folder, "two.txt");
+    cr_expect_str_eq(one, two, "%s", quantizer);
+    cr_expect_eq(graft(folder, "merge base --adapter plain --base packed --max-error 0.9 -o fair >/dev/null"), 0);
+    cr_expect_neq(graft(folder, "merge base --adapter plain --base packed --max-error 1e-6 -o strict >/dev/null"), 0);
+    cr_expect(!kit_has(folder, "strict"), "a limit is kept before anything is written");
+    free(one);
+    free(two);
     free(options);
 }
 
@@ -107,6 +117,34 @@ Test(quantizers, int8_with_threshold) {
     cr_expect(kit_same(folder, "whole", "packed", "metrics.jsonl"));
     free(sections);
     free(options);
+    kit_remove(folder);
+}
+
+/* A GPTQ folder whose config.json says something else than its tensors. */
+Test(quantizers, misleading_folders_are_refused) {
+    static const char *const lies[][2] = {
+        {"s/\"group_size\": 16/\"group_size\": 32/",              "qzeros"      },
+        {"s/\"bits\": 4/\"bits\": 8/",                            "qweight"     },
+        {"s/\"sym\": false/\"sym\": true/",                       "sym"         },
+        {"s/\"format\": \"gptq\"/\"format\": \"gptq_v2\"/",       "format"      },
+        {"s/_format\": \"gptq\"/_format\": \"marlin\"/",          "marlin"      },
+        {"s/\"desc_act\": false/\"dynamic\": {\"+:x\": {}}/",     "dynamic"     },
+        {"s/\"quant_method\": \"gptq\"/\"quant_method\": \"x\"/", "quantized by"}
+    };
+    char *const folder = kit_make(1);
+    cr_assert_eq(graft(folder, "quantize model --plugin quant-affine --set quantizer.group_size=16 -o base >/dev/null"),
+                 0);
+    cr_assert_eq(graft(folder, "inspect base >/dev/null && cp base/config.json right.json"), 0);
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        char *const line = mem_format("cd '%s' && sed '%s' right.json > base/config.json && ! cmp -s right.json "
+                                      "base/config.json && ! '%s/bin/graft' generate base --ids 1 2>said",
+                                      folder, lies[i][0], BINARY_DIR);
+        cr_expect_eq(system(line), 0, "%s", lies[i][0]);
+        char *const said = kit_read(folder, "said");
+        cr_expect(strstr(said, lies[i][1]), "%s: %s", lies[i][0], said);
+        free(said);
+        free(line);
+    }
     kit_remove(folder);
 }
 
