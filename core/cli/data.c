@@ -50,12 +50,10 @@ static int run(int count, char **words) {
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
-const command command_data = {"data", "show what a run will learn from its data",
-                              "usage: graft data RUN.INI [--show 3] [--set section.key=value]... [--json]\n\n"
-                              "Says what each file is, counts what is learned, cut and dropped, and shows the first "
-                              "samples of each: what is learned "
-                              "is green (between [[ and ]] where\n"
-                              "there are no colours), what is only seen is grey, what is cut off red. No weight is "
-                              "read. With --json each sample has its\n"
-                              "text, ids, labels and mask.\n",
-                              run};
+const command command_data = {
+    "data", "show what a run will learn from its data",
+    "usage: graft data RUN.INI [--show 3] [--set section.key=value]... [--json]\n\n"
+    "Says what each file is, counts what is learned, cut and dropped, and shows the first samples of each: what\n"
+    "is learned is green (between [[ and ]] where there are no colours), what is only seen is grey, what is cut\n"
+    "off red. No weight is read. With --json each sample has its text, ids, labels and mask.\n",
+    run};

@@ -16,7 +16,7 @@ void packing_append(packing *to, packing *from, int64_t first_document) {
     to->first = mem_grow(to->first, (size_t)(to->rows + from->rows) + 1, sizeof *to->first);
     for (int64_t i = 0; i < more; i++) {
         to->segments[segments + i] = from->segments[i];
-        to->segments[segments + i].document += first_document;
+        to->segments[segments + i].document += (uint32_t)first_document;
     }
     for (int64_t r = 0; r <= from->rows; r++)
         to->first[to->rows + r] = segments + (from->rows ? from->first[r] : 0);
@@ -28,7 +28,7 @@ void packing_append(packing *to, packing *from, int64_t first_document) {
 
 typedef struct {
     pack_segment *at; /* in the order of placing */
-    int64_t *row;     /* of each                 */
+    int32_t *row;     /* of each                 */
     int64_t count, capacity, rows;
 } placing;
 
@@ -38,8 +38,8 @@ static void add(placing *p, int64_t document, int64_t begin, int64_t length) {
         p->at = mem_grow(p->at, (size_t)p->capacity, sizeof *p->at);
         p->row = mem_grow(p->row, (size_t)p->capacity, sizeof *p->row);
     }
-    p->row[p->count] = p->rows;
-    p->at[p->count++] = (pack_segment){document, begin, length};
+    p->row[p->count] = (int32_t)p->rows;
+    p->at[p->count++] = (pack_segment){(uint32_t)document, (int32_t)begin, (int32_t)length};
 }
 
 /* The segments sorted by their rows, in the order of placing within a row. */
@@ -119,7 +119,7 @@ packing pack_best_fit(const int64_t *lengths, int64_t count, int64_t capacity, i
      * while there are any */
     int64_t *const head = mem_new((size_t)capacity + 1, sizeof *head), *const tail =
                                                                            mem_new((size_t)capacity + 1, sizeof *tail);
-    int64_t *const behind = mem_new((size_t)p.count + 1, sizeof *behind);
+    int32_t *const behind = mem_new((size_t)p.count + 1, sizeof *behind);
     tree spaces = tree_new(capacity + 1);
     for (int64_t i = 0; i < p.count; i++) {
         const int64_t length = p.at[i].length;
@@ -130,11 +130,11 @@ packing pack_best_fit(const int64_t *lengths, int64_t count, int64_t capacity, i
             row = head[space], head[space] = behind[row];
             if (!head[space]) tree_set(&spaces, space, 0);
         }
-        p.row[i] = row - 1;
+        p.row[i] = (int32_t)row - 1;
         space -= length;
         behind[row] = 0;
         if (head[space])
-            behind[tail[space]] = row;
+            behind[tail[space]] = (int32_t)row;
         else
             head[space] = row, tree_set(&spaces, space, space);
         tail[space] = row;
@@ -154,7 +154,7 @@ packing pack_first_fit(const int64_t *lengths, int64_t count, int64_t capacity) 
         int64_t row = tree_first(&rows, p.at[i].length);
         const int64_t space = row < 0 ? capacity : rows.largest[rows.leaves + row];
         if (row < 0) row = p.rows++;
-        p.row[i] = row;
+        p.row[i] = (int32_t)row;
         tree_set(&rows, row, space - p.at[i].length);
     }
     free(rows.largest);
@@ -166,7 +166,7 @@ packing pack_sequential(const int64_t *lengths, int64_t count, int64_t capacity)
     int64_t space = 0;
     for (int64_t i = 0; i < p.count; i++) {
         if (p.at[i].length > space) p.rows++, space = capacity;
-        p.row[i] = p.rows - 1;
+        p.row[i] = (int32_t)p.rows - 1;
         space -= p.at[i].length;
     }
     return lay_out(&p);

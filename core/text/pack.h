@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 typedef struct {
-    int64_t document, begin, length; /* a document, from its token `begin` */
+    uint32_t document;
+    int32_t begin, length; /* from its token `begin` */
 } pack_segment;
 
 /* Row r holds segments first[r] .. first[r + 1] - 1. */
@@ -22,7 +23,7 @@ typedef struct {
     int64_t rows;
 } packing;
 
-/* `lengths` (count), each 0 or more; capacity 1 to 2^30. The result is released with packing_free. */
+/* `lengths` (count below 2^31), each 0 to 2^30; capacity 1 to 2^30. The result is released with packing_free. */
 packing pack_best_fit(const int64_t *lengths, int64_t count, int64_t capacity, int split);
 packing pack_first_fit(const int64_t *lengths, int64_t count, int64_t capacity);
 packing pack_sequential(const int64_t *lengths, int64_t count, int64_t capacity);
