@@ -142,7 +142,7 @@ static void read_names(source *s) {
     int64_t length = s->pieces.header_end - at;
     if (length == 0) return; /* an empty file */
     if (length > SOURCE_PIECE_MOST) {
-        say(s, 0, "the first row of the table is larger than 512 MiB");
+        say(s, 0, "the first row of the table is larger than 64 MiB");
         return;
     }
     char *const text = mem_new((size_t)length + 1, 1);
@@ -193,7 +193,7 @@ static int hold(source *s, int64_t i) {
     if (s->held == i) return GRAFT_OK;
     const int64_t at = s->pieces.at[i], size = s->pieces.at[i + 1] - at;
     if (size > SOURCE_PIECE_MOST) {
-        say(s, 0, "the piece that begins here is larger than 512 MiB; cut the file into smaller ones");
+        say(s, 0, "the piece that begins here is larger than 64 MiB; cut the file into smaller ones");
         return s->error.code;
     }
     s->held = -1;
@@ -336,7 +336,7 @@ static void service_add(graft_source *face, int32_t part, const char *text, int6
     for (int i = 0; i < s->handed_count; i++)
         if (s->handed[i].text == text && s->handed[i].field >= 0) s->kind.fields |= 1ull << s->handed[i].field;
     if (count > SOURCE_PIECE_MOST - (int64_t)r->text.length) {
-        say(s, 0, "the record is larger than 512 MiB");
+        say(s, 0, "the record is larger than 64 MiB");
         return;
     }
     mem_reserve(r->parts, r->count, r->capacity);

@@ -24,7 +24,9 @@ typedef struct {
 } text_record;
 void record_free(text_record *r); /* and leaves {0} */
 
-enum { SOURCE_PIECE_MOST = 512 << 20 }; /* bytes of one piece, and of the parts of one record */
+enum {
+    SOURCE_PIECE_MOST = 64 << 20
+}; /* bytes of one piece, and of the parts of one record: encoding takes up to 100 a byte */
 
 /* `config` is the loader's options struct; both are borrowed. The file is checked, cut and counted. It must hold a record. A
  * record that is no UTF-8 text is an error when it is asked for, the others can be had.

@@ -164,6 +164,25 @@ Test(data_files, a_line_of_a_million_bytes_is_a_record) {
     free(text);
 }
 
+Test(data_files, a_record_too_large_for_memory_is_refused_and_the_next_one_can_be_had) {
+    const int64_t size = SOURCE_PIECE_MOST + 10;
+    char *const text = mem_new((size_t)size + 3, 1);
+    memset(text, 'x', (size_t)size);
+    memcpy(text + size, "\na\n", 3);
+    const kit_loader l = kit_open_loader("text", "split = lines");
+    source *s = NULL;
+    text_record r = {0};
+    graft_error none = {0}, err = {0};
+    cr_assert_eq(source_open(&l.component->loader, l.config, kit_file("large", text, size + 3), &s, &none), 0);
+    cr_expect_eq(source_get(s, 0, &r, &err), GRAFT_FAILED);
+    cr_expect_not_null(strstr(err.text, "large:1: the piece that begins here is larger than 64 MiB"), "%s", err.text);
+    cr_expect_eq(source_get(s, 1, &r, &none), 0);
+    cr_expect_eq(r.text.length, 1);
+    source_close(s);
+    record_free(&r);
+    free(text);
+}
+
 Test(data_files, damaged_gzip_is_an_error) {
     strbuf text = {0};
     for (int i = 0; i < 20000; i++)
