@@ -169,7 +169,7 @@ Test(data_files, a_record_too_large_for_memory_is_refused_and_the_next_one_can_b
     char *const text = mem_new((size_t)size + 3, 1);
     memset(text, 'x', (size_t)size);
     memcpy(text + size, "\na\n", 3);
-    const kit_loader l = kit_open_loader("text", "split = lines");
+    const kit_loader l = kit_open_loader("text", "split=lines");
     source *s = NULL;
     text_record r = {0};
     graft_error none = {0}, err = {0};
