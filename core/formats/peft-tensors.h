@@ -28,9 +28,10 @@ typedef struct {
 /* Opens FOLDER/adapter_model.safetensors (AdapterHub: adapter.safetensors). */
 int peft_tensors_open(const char *folder, safetensors **out, graft_error *err);
 
-/* Finds every tensor of the list. Missing, mis-shaped, foreign (in the file but not in the list), not floating-point,
- * and twice under two spellings (but for the copy that PEFT makes of a bias of a module to save) are errors that name tensor, file, and what was expected; all of a kind are counted.
- * Names that kept the adapter's name ("lora_A.default.weight", "lm_head.modules_to_save.default.weight") are known. */
+/* Finds every tensor of the list. Missing, mis-shaped, foreign (in the file but not in the list), not floating-point, and
+ * twice under two spellings are errors that name tensor, file, and what was expected; all of a kind are counted. Names that
+ * kept the adapter's name ("lora_A.default.weight", "lm_head.modules_to_save.default.weight") are known, as is the copy that
+ * PEFT makes of a bias of a module to save. */
 int peft_tensors_match(const safetensors *st, peft_tensor *list, int64_t count, graft_error *err);
 
 /* Reads elements first .. first + count - 1 of one that was matched as f32; a value that is not finite is an error that names it. */
