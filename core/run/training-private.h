@@ -25,6 +25,7 @@ struct training {
     metrics *metrics;
     progress *progress;
     char *checkpoint; /* to go on from, NULL: begins anew */
+    run_state was;    /* what it says                      */
     char *base_model; /* absolute path                     */
     int64_t saved_at; /* step of the last checkpoint       */
     run_state state;
@@ -35,7 +36,9 @@ struct training {
 int training_step(training *t, metrics_line *line, int64_t *tokens, graft_error *err);
 
 /* ---- training-save.c ---- */
-/* Reads the checkpoint t->checkpoint, whose settings must be those of this run. */
+/* Before weights are read: t->checkpoint is whole, and its settings are those of this run. */
+int training_check_resume(training *t, graft_error *err);
+/* Reads it. */
 int training_resume(training *t, graft_error *err);
 /* Writes checkpoint t->state.step and removes those that are not kept. */
 int training_save(training *t, graft_error *err);

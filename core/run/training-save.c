@@ -68,31 +68,33 @@ static int check_length(const training *t, const run_state *was, graft_error *er
     return GRAFT_OK;
 }
 
-int training_resume(training *t, graft_error *err) {
-    const run_tensors tensors = tensors_of(t);
-    run_state was = {0};
+int training_check_resume(training *t, graft_error *err) {
+    run_state *const was = &t->was;
     int sealed;
     if (checkpoint_verify(t->checkpoint, &sealed, err) == GRAFT_OK &&
-        state_read_json(t->checkpoint, sealed, &was, err) == GRAFT_OK && was.step != checkpoint_step(t->checkpoint))
+        state_read_json(t->checkpoint, sealed, was, err) == GRAFT_OK && was->step != checkpoint_step(t->checkpoint))
         fail(err, GRAFT_FAILED, "%s/trainer.json stands at step %lld; give the folder its name back, or remove it",
-             t->checkpoint, (long long)was.step);
-    if (!err->code && need_settings(t, err) == GRAFT_OK && was.step > t->plan.steps)
-        fail(err, GRAFT_USAGE, "%s is behind step %lld, but this run ends at %lld", t->checkpoint, (long long)was.step,
+             t->checkpoint, (long long)was->step);
+    if (!err->code && need_settings(t, err) == GRAFT_OK && was->step > t->plan.steps)
+        fail(err, GRAFT_USAGE, "%s is behind step %lld, but this run ends at %lld", t->checkpoint, (long long)was->step,
              (long long)t->plan.steps);
-    if (!err->code && settings_compare(was.settings, t->state.settings, t->checkpoint, err) == GRAFT_OK &&
-        check_length(t, &was, err) == GRAFT_OK && state_read_tensors(t->checkpoint, &tensors, err) == GRAFT_OK) {
-        optimizer_set_updates(t->optimizer, was.updates);
-        json_decref(was.settings);
-        was.settings = t->state.settings;
-        t->state = was;
-        t->state.steps = t->plan.steps;
-        t->state.warmup = t->plan.warmup;
-        t->saved_at = was.step;
-        if (adapt_masks_read(t->session.adapters, err) || model_mask(t->session.model, t->session.adapters, err))
-            return err->code;
-        model_refresh(t->session.model);
-        return adapt_prepare(t->session.adapters, err);
-    }
-    run_state_free(&was);
+    if (!err->code && settings_compare(was->settings, t->state.settings, t->checkpoint, err) == GRAFT_OK)
+        check_length(t, was, err);
     return err->code;
+}
+
+int training_resume(training *t, graft_error *err) {
+    const run_tensors tensors = tensors_of(t);
+    json_t *const settings = t->state.settings; /* those of the checkpoint are the same and stay behind */
+    if (state_read_tensors(t->checkpoint, &tensors, err)) return err->code;
+    optimizer_set_updates(t->optimizer, t->was.updates);
+    t->state = t->was;
+    t->state.settings = settings;
+    t->state.steps = t->plan.steps;
+    t->state.warmup = t->plan.warmup;
+    t->saved_at = t->state.step;
+    if (adapt_masks_read(t->session.adapters, err) || model_mask(t->session.model, t->session.adapters, err))
+        return err->code;
+    model_refresh(t->session.model);
+    return adapt_prepare(t->session.adapters, err);
 }

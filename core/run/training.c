@@ -83,7 +83,7 @@ int training_open(const recipe *r, registry *plugins, const training_options *o,
                            .best_loss = NAN,
                            .eval_before = NAN,
                            .eval_last = NAN};
-    return GRAFT_OK;
+    return t->checkpoint ? training_check_resume(t, err) : GRAFT_OK;
 }
 
 const plan *training_plan(const training *t) {
@@ -106,6 +106,7 @@ void training_close(training *t) {
     calibration_free(&t->calibration);
     session_close(&t->session);
     run_state_free(&t->state);
+    run_state_free(&t->was);
     free(t->checkpoint);
     free(t->base_model);
     free(t);

@@ -138,6 +138,17 @@ Test(resume, settings_that_change_the_numbers_are_refused_with_key_and_both_valu
     kit_remove(folder);
 }
 
+Test(resume, what_is_wrong_with_a_checkpoint_is_said_before_weights_are_read) {
+    char *const folder = kit_make(6), *const weights = mem_format("%s/model/model.safetensors", folder);
+    kit_ini(folder, "run", LORA ADAMW);
+    cr_assert_eq(kit_train(folder, "run", "--quiet --stop-after 4", NULL), 0);
+    FILE *const file = fopen(weights, "r+"); /* a number that is not finite: who reads the weights fails */
+    cr_assert(file && fseek(file, -4, SEEK_END) == 0 && fwrite("\0\0\xc0\x7f", 4, 1, file) == 1 && !fclose(file));
+    expect_refused(folder, "run", "--resume", "model.weights: was");
+    free(weights);
+    kit_remove(folder);
+}
+
 Test(resume, a_run_without_a_fall_of_the_learning_rate_may_be_made_longer) {
     char *const folder = kit_make(6), *text;
     static const char sections[] = LORA "[optimizer]\nplugin = adamw\nlr = 0.01\n[schedule]\nplugin = constant\n";
