@@ -47,9 +47,11 @@ value text_strip(rendering *r, const invocation *c) {
 /* ---- searching ---- */
 
 static size_t find(value v, value part, size_t from) {
-    const char *at = from <= v.s.length && part.s.length
-                         ? memmem(v.s.text + from, v.s.length - from, part.s.text, part.s.length)
-                         : NULL;
+    if (!part.s.length || from > v.s.length) return SIZE_MAX;
+    const char *const text = v.s.text + from;
+    const size_t length = v.s.length - from;
+    const char *at =
+        part.s.length == 1 ? memchr(text, *part.s.text, length) : memmem(text, length, part.s.text, part.s.length);
     return at ? (size_t)(at - v.s.text) : SIZE_MAX;
 }
 
@@ -226,6 +228,7 @@ static value replace_all(rendering *r, value v, value old, value new, int64_t mo
         /* nothing stands in front of every character, and at the end */
         const size_t found = old.s.length ? find(v, old, at) : at;
         if (found == SIZE_MAX) break;
+        render_step(r, 1);
         sink_add(r, &out, value_part(r, v, begin, found));
         sink_add(r, &out, new);
         begin = found + old.s.length;
