@@ -74,20 +74,20 @@ int talk_switch(talk *t, const char *name, graft_error *err) {
 
 /* ---- opening ---- */
 
-/* What the template writes around an answer, "Hello", from behind the generation prompt. */
+/* What the template writes around an answer, from behind the generation prompt. */
 static void find_frame(talk *t) {
     json_t *const turn = json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "messages", "role", "user", "content", "Hi", "role",
                                    "assistant", "content", "Hello");
     graft_error none = {0};
     template_rendering whole = {0}, prompt = {0};
-    const char *said = NULL;
-    if (chat_render(t->chat, turn, 0, 0, &whole, &none) == GRAFT_OK) said = strstr(whole.text.text, "Hello");
+    chat_render(t->chat, turn, 0, 0, &whole, &none);
     json_array_remove(json_object_get(turn, "messages"), 1);
-    if (said && chat_render(t->chat, turn, 1, 0, &prompt, &none) == GRAFT_OK) {
-        const size_t length = prompt.text.length, before = (size_t)(said - whole.text.text);
-        if (length <= before && memcmp(whole.text.text, prompt.text.text, length) == 0)
-            strbuf_add(&t->head, whole.text.text + length, before - length);
-        strbuf_puts(&t->tail, said + strlen("Hello"));
+    const template_span *const said = whole.said_count ? &whole.said[whole.said_count - 1] : NULL;
+    if (said && said->message == 1 && !none.code && chat_render(t->chat, turn, 1, 0, &prompt, &none) == GRAFT_OK) {
+        const size_t length = prompt.text.length, begin = (size_t)said->begin, end = (size_t)said->end;
+        if (length <= begin && memcmp(whole.text.text, prompt.text.text, length) == 0)
+            strbuf_add(&t->head, whole.text.text + length, begin - length);
+        strbuf_add(&t->tail, whole.text.text + end, whole.text.length - end);
     }
     template_rendering_free(&whole);
     template_rendering_free(&prompt);
@@ -179,34 +179,39 @@ static int on_token(void *context, int32_t id) {
     return interrupted != 0;
 }
 
-/* The messages as ids; the oldest turns are left out until prompt and answer have room. */
+/* The messages from number `first` on, as ids. */
+static int encode_from(talk *t, size_t first, tokenizer_encoding *e, graft_error *err) {
+    const json_t *const all = json_object_get(t->history, "messages");
+    json_t *const messages = json_array(), *const context = json_pack("{s:o}", "messages", messages);
+    template_rendering text = {0};
+    if (t->system && json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", t->system)))
+        fail(err, GRAFT_FAILED, "the system prompt is not UTF-8");
+    for (size_t i = first; i < json_array_size(all); i++)
+        json_array_append(messages, json_array_get(all, i));
+    if (!err->code && chat_render(t->chat, context, 1, 0, &text, err) == GRAFT_OK)
+        tokenizer_encode(t->words, text.text.text, (int64_t)text.text.length, 0, e, err);
+    template_rendering_free(&text);
+    json_decref(context);
+    return err->code;
+}
+
+/* The history as ids; the oldest turns are forgotten until prompt and answer have room. */
 static int encode_history(talk *t, tokenizer_encoding *e, graft_error *err) {
     json_t *const all = json_object_get(t->history, "messages");
-    template_rendering text = {0};
-    int64_t forgotten = 0;
-    for (;;) {
-        json_t *const context = json_deep_copy(t->history);
-        json_t *const messages = json_object_get(context, "messages");
-        if (t->system)
-            json_array_insert_new(messages, 0, json_pack("{s:s, s:s}", "role", "system", "content", t->system));
-        if (chat_render(t->chat, context, 1, 0, &text, err) == GRAFT_OK)
-            tokenizer_encode(t->words, text.text.text, (int64_t)text.text.length, 0, e, err);
-        json_decref(context);
-        if (err->code || e->count + (t->max_new < t->context / 2 ? t->max_new : t->context / 2) <= t->context) break;
-        if (json_array_size(all) < 3) {
-            fail(err, GRAFT_FAILED, "%lld tokens leave no room for an answer; the context is %lld (--context)",
-                 (long long)e->count, (long long)t->context);
-            break;
-        }
-        json_array_remove(all, 0);
-        json_array_remove(all, 0);
+    const int64_t answer = t->max_new < t->context / 2 ? t->max_new : t->context / 2;
+    size_t forgotten = 0;
+    while (encode_from(t, forgotten, e, err) == GRAFT_OK && e->count + answer > t->context) {
         forgotten += 2;
+        if (forgotten >= json_array_size(all))
+            return fail(err, GRAFT_FAILED, "%lld tokens leave no room for an answer; the context is %lld (--context)",
+                        (long long)e->count, (long long)t->context);
     }
-    if (forgotten)
-        log_warn("the first %lld messages are forgotten: the context of %lld tokens is full", (long long)forgotten,
-                 (long long)t->context);
-    template_rendering_free(&text);
-    return err->code;
+    if (err->code || !forgotten) return err->code;
+    log_warn("the first %zu messages are forgotten: the context of %lld tokens is full", forgotten,
+             (long long)t->context);
+    for (; forgotten > 0; forgotten--)
+        json_array_remove(all, 0);
+    return GRAFT_OK;
 }
 
 /* The answer without what the template will write again around it, where the model spelled it out. */
@@ -226,8 +231,10 @@ static json_t *answer_of(const talk *t, const strbuf *text) {
 int talk_answer(talk *t, const char *question, size_t length, graft_error *err) {
     json_t *const all = json_object_get(t->history, "messages");
     tokenizer_encoding e = {0};
+    json_t *const turn = json_pack("{s:s, s:s%}", "role", "user", "content", question, length);
+    if (!turn) return fail(err, GRAFT_FAILED, "the message is not UTF-8");
     writing w = {.t = t, .stream = tokenizer_stream_new(t->words, 1)};
-    json_array_append_new(all, json_pack("{s:s, s:s%}", "role", "user", "content", question, length));
+    json_array_append_new(all, turn);
     if (encode_history(t, &e, err) == GRAFT_OK) {
         const int64_t room = t->context - e.count;
         const generate_call call = {.prompt = e.ids,

@@ -112,3 +112,15 @@ Test(chat, what_was_trained_is_answered_until_the_end_of_turn) {
     expect_output("chat " MODEL, "Hi\n", 1, "");
     strbuf_free(&lines);
 }
+
+/* 48 tokens, one a byte: two of these turns do not fit, but each alone does. */
+Test(chat, a_full_context_forgets_the_oldest_turns_and_refuses_what_alone_is_too_long) {
+    char *text = NULL;
+    const char *const chat = "chat " MODEL " --template plain --greedy --max-new 4 --context 48";
+    cr_expect_eq(run(chat, "What is that?\nWhat is that?\n", &text), 0);
+    const size_t half = strlen(text) / 2;
+    cr_expect(half && strncmp(text, text + half, half) == 0, "the second answer knows nothing of the first: %s", text);
+    free(text);
+    expect_output(chat, "What is it that nobody can say in forty-eight letters?\n", 1, "");
+    expect_output(chat, "What \xFF is that?\n", 1, "");
+}
