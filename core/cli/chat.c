@@ -149,11 +149,13 @@ const command command_chat = {
     "chat", "talk with a model",
     "usage: graft chat MODEL [--adapter DIR]... [--system TEXT] [--template NAME] [--context TOKENS] [--max-new 512]\n"
     "                  [--sample | --greedy] [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
-    "                  [--repetition-penalty R] [--seed N] [--quantizer FILE.ini|none] [--device D] [--precision P] "
-    "[--threads N]\n\n"
-    "Each line is a message; the answer is written as it comes, Ctrl-C ends it. The model's chat template is used, or "
-    "--template:\n"
-    "chatml, alpaca, plain, a file. The first adapter answers; /adapter NAME changes that. Through a pipe it answers "
-    "line by line.\n\n"
+    "                  [--repetition-penalty R] [--seed N] [--quantizer FILE.ini|none]\n"
+    "                  [--device D] [--precision P] [--threads N]\n"
+    "\n"
+    "Each line is a message; the answer is written as it comes, Ctrl-C ends it. The model's chat template is used, or\n"
+    "--template: chatml, alpaca, plain, a file. The first adapter answers; /adapter NAME changes that. When the "
+    "context\n"
+    "is full the oldest turns are forgotten. Through a pipe it answers line by line.\n"
+    "\n"
     "  /clear  /system TEXT  /adapter NAME|all|none  /help  /quit\n",
     run};

@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *cli_path(const char *path) {
+    return strcmp(path, "-") == 0 ? "/dev/stdin" : path;
+}
+
 int cli_fail(const graft_error *err) {
     if (err->text[0]) log_error("%s", err->text); /* empty: told already */
     return err->code;

@@ -49,7 +49,8 @@ session_request cli_request(const cli_options *o, const char *folder, registry *
 /* How the base is quantized, when no INI says it: by --quantizer, else as the adapters remember. *out is NULL or the caller's. */
 int cli_base(const cli_options *o, registry *plugins, recipe **out, graft_error *err);
 
-int cli_fail(const graft_error *err); /* prints the error, returns its code */
+const char *cli_path(const char *path); /* "-" is stdin */
+int cli_fail(const graft_error *err);   /* prints the error, returns its code */
 int cli_usage(const command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_whole(const char *option, const char *text, int64_t low, int64_t high,
               int64_t *out); /* 0, or GRAFT_USAGE told */

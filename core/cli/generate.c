@@ -250,16 +250,21 @@ static int run(int count, char **words) {
 const command command_generate = {
     "generate", "let a model write",
     "usage: graft generate MODEL [--adapter DIR]... (--prompt TEXT | --ids 1,2,3 | --input FILE | --messages FILE)\n"
-    "                      [--max-new 64] [--batch 1] [--template NAME]\n"
-    "                      [--compare] [--sample | --greedy] [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
-    "                      [--repetition-penalty R] [--seed N] [--ignore-eos] [--ini run.ini]\n"
-    "                      [--quantizer FILE.ini|none] [--json]\n\n"
-    "--input holds one prompt a line: JSON strings (for prompts with line breaks) or plain text; --messages one "
-    "conversation, or one a\n"
-    "line, as JSON, which the model's chat template (or --template) writes. --compare answers with the base\n"
-    "alone and with the adapters. What is not given comes from the model's generation_config.json; without it the best "
-    "token\n"
-    "is taken. --batch N writes N answers at a time, the same as one by one, and prints them when all are done.\n"
-    "An answer ends at --max-new, or where the model's positions end. --ini applies its [quantizer] and "
-    "[adapter] sections.\n",
+    "                      [--template NAME] [--max-new 64] [--batch 1] [--compare] [--ignore-eos] [--json]\n"
+    "                      [--sample | --greedy] [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
+    "                      [--repetition-penalty R] [--seed N] [--ini run.ini | --quantizer FILE.ini|none]\n"
+    "\n"
+    "  --input FILE      one prompt a line: JSON strings (for prompts with line breaks) or plain text\n"
+    "  --messages FILE   JSON: one conversation, or one a line, which the model's chat template writes\n"
+    "  --template NAME   instead of the model's own: chatml, alpaca, plain, or a template file\n"
+    "  --compare         answers of the base alone and with the adapters\n"
+    "  --batch N         N answers at a time, the same as one by one; they are printed when all are done\n"
+    "  --ini FILE        the [quantizer] and [adapter] sections of a run\n"
+    "  --json            with ids, numbers of tokens, tokens a second, and why each answer ended\n"
+    "\n"
+    "FILE may be - for stdin. How tokens are chosen and what ends an answer comes, where no option says it, from the "
+    "model's\n"
+    "generation_config.json; without it the best token is taken. A conversation also ends where its template ends an "
+    "answer,\n"
+    "and every text at --max-new or the last position of the model.\n",
     run};

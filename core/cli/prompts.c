@@ -2,6 +2,7 @@
 #include "cli/prompts.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/cli.h"
 #include "text/chat.h"
 #include "text/conversation.h"
 #include "text/mask.h"
@@ -46,7 +47,7 @@ static int add_ids(prompts *p, const char *text, int64_t vocab, graft_error *err
 static int add_file(prompts *p, const tokenizer *t, const char *path, graft_error *err) {
     char *bytes = NULL;
     int64_t size, number = 0;
-    if (file_read(path, (int64_t)1 << 30, &bytes, &size, err)) return err->code;
+    if (file_read(cli_path(path), (int64_t)1 << 30, &bytes, &size, err)) return err->code;
     for (char *line = bytes; line < bytes + size && !err->code;) {
         char *end = memchr(line, '\n', (size_t)(bytes + size - line));
         end = end ? end : bytes + size;
@@ -77,8 +78,8 @@ static int add_conversations(prompts *p, const tokenizer *t, const char *folder,
     graft_error none = {0};
     template_rendering text = {0};
     json_t *whole = NULL;
-    if (file_read(from->messages, (int64_t)1 << 30, &bytes, &size, err) || chat_open(folder, from->template, &c, err) ||
-        masker_new(c, t, &m, err))
+    if (file_read(cli_path(from->messages), (int64_t)1 << 30, &bytes, &size, err) ||
+        chat_open(folder, from->template, &c, err) || masker_new(c, t, &m, err))
         goto done;
     p->turn_end = mask_turn_end(m);
     const int one =

@@ -5,7 +5,6 @@
 #include "text/conversation.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { MESSAGES = 256, GENERATION, TEMPLATE, MOST = 1 << 28 };
 
@@ -23,14 +22,13 @@ static int own(void *context, int val, const char *text) {
 }
 
 static int render(const char *folder, const wishes *w, template_rendering *out, graft_error *err) {
-    const int input = strcmp(w->messages, "-") == 0;
-    const char *const path = input ? "/dev/stdin" : w->messages;
+    const char *const path = cli_path(w->messages);
     char *text = NULL;
     int64_t size = 0;
     json_t *conversation = NULL;
     chat *c = NULL;
     if (file_read(path, MOST, &text, &size, err) == GRAFT_OK &&
-        conversation_parse(text, (size_t)size, input ? "stdin" : path, &conversation, err) == GRAFT_OK &&
+        conversation_parse(text, (size_t)size, path, &conversation, err) == GRAFT_OK &&
         chat_open(folder, w->template, &c, err) == GRAFT_OK)
         chat_render(c, conversation, w->generation, 0, out, err);
     chat_free(c);
