@@ -71,7 +71,10 @@ value method_case(rendering *r, const invocation *c) {
         inside = is_cased(code);
     }
     value turned = value_copy(r, out.text, out.length);
-    if (out.length == v.s.length) turned.s.marks = v.s.marks;
+    if (out.length == v.s.length)
+        turned.s.marks = v.s.marks;
+    else if (v.s.marks)
+        turned = text_marked(r, turned, v.s.marks->message);
     turned.s.safe = v.s.safe;
     strbuf_free(&out);
     return turned;

@@ -139,13 +139,7 @@ value filter_json(rendering *r, const invocation *c) {
         s.item = separator(r, *separators, 0), s.key = separator(r, *separators, 1);
     strbuf text = {0};
     json_add(r, &text, c->on, &s, 0);
-    value out = value_copy(r, text.text, text.length);
-    const int32_t message = message_of(c->on);
-    if (message >= 0 && out.s.length) {
-        mark *m = arena_new(&r->memory, 1, sizeof *m);
-        *m = (mark){0, out.s.length, message, NULL};
-        out.s.marks = m;
-    }
+    const value out = text_marked(r, value_copy(r, text.text, text.length), message_of(c->on));
     strbuf_free(&text);
     return out;
 }

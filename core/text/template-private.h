@@ -250,8 +250,9 @@ void value_repr(rendering *r, value v, strbuf *out);
 value value_join(rendering *r, value a, value b);                  /* strings, marks moved along */
 value value_part(rendering *r, value s, size_t begin, size_t end); /* bytes of a string, marks cut along */
 void sink_add(rendering *r, sink *to, value string);
-value sink_take(rendering *r, sink *from); /* what was added, as a string; the sink is empty again */
-value text_escape(rendering *r, value v);  /* a string for HTML; one that is safe as it is. Safe. */
+value sink_take(rendering *r, sink *from);                 /* what was added, as a string; the sink is empty again */
+value text_marked(rendering *r, value v, int32_t message); /* all of it is from that message, -1: none */
+value text_escape(rendering *r, value v);                  /* a string for HTML; one that is safe as it is. Safe. */
 size_t text_offset(const char *text, size_t length, int64_t points); /* byte of code point number `points` */
 int64_t text_points(const char *text, size_t length);
 /* The character at `at` into *c; its bytes. What is no UTF-8 counts byte by byte. */

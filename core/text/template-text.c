@@ -252,6 +252,14 @@ value sink_take(rendering *r, sink *from) {
     return out;
 }
 
+value text_marked(rendering *r, value text, int32_t message) {
+    if (message < 0) return text;
+    mark *m = arena_new(&r->memory, 1, sizeof *m);
+    *m = (mark){0, text.s.length, message, NULL};
+    text.s.marks = m;
+    return text;
+}
+
 value text_escape(rendering *r, value text) {
     if (text.s.safe) return text;
     sink out = {0};

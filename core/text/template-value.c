@@ -146,12 +146,7 @@ value value_from_json(rendering *r, const json_t *j, int32_t message) {
     if (json_is_boolean(j)) v = value_bool(json_is_true(j));
     if (json_is_integer(j)) v = value_int(json_integer_value(j));
     if (json_is_real(j)) v = value_float(json_real_value(j));
-    if (json_is_string(j)) {
-        v = value_text(json_string_value(j), json_string_length(j));
-        mark *m = arena_new(&r->memory, 1, sizeof *m);
-        *m = (mark){0, v.s.length, message, NULL};
-        if (message >= 0) v.s.marks = m;
-    }
+    if (json_is_string(j)) v = text_marked(r, value_text(json_string_value(j), json_string_length(j)), message);
     if (json_is_array(j)) {
         v = value_new_list(r, V_LIST);
         size_t i;
