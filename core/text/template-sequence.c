@@ -243,7 +243,8 @@ value filter_slice(rendering *r, const invocation *c) {
 }
 
 value filter_reverse(rendering *r, const invocation *c) {
-    const value items = value_items(r, c->on), out = value_new_list(r, V_GENERATOR);
+    const value_kind kind = c->on.kind == V_GENERATOR ? V_LIST : V_GENERATOR; /* what cannot be walked back is copied */
+    const value items = value_items(r, c->on), out = value_new_list(r, kind);
     sink text = {0};
     for (int64_t i = failed(r) ? 0 : items.list->count; i > 0 && !failed(r); i--) {
         if (c->on.kind == V_STRING)

@@ -39,15 +39,16 @@ static void check(const row *rows, size_t count) {
 
 Test(templates, generators_are_true_have_no_length_and_are_walked_once) {
     static const row rows[] = {
-        {"{{ 'y' if messages|selectattr('role', 'equalto', 'tool') else 'n' }}",      "y"       },
-        {"{{ 'y' if messages|selectattr('role', 'equalto', 'tool')|list else 'n' }}", "n"       },
-        {"{{ messages|map(attribute='role')|length }}",                               NULL      },
-        {"{% set g = l|select('gt', 1) %}{{ g|first }},{{ g|list }},{{ g|list }}",    "3,[2],[]"},
-        {"{{ (l|map('string'))[0] is defined }}",                                     "False"   },
-        {"{{ l|select|last }}",                                                       NULL      },
-        {"{{ 1 in (l|reject('none')) }}",                                             "True"    },
-        {"{{ l|map('int')|tojson }}",                                                 NULL      },
-        {"{{ messages|map(attribute='x', default='z')|join(' ') }}",                  "z z z"   },
+        {"{{ 'y' if messages|selectattr('role', 'equalto', 'tool') else 'n' }}",      "y"              },
+        {"{{ 'y' if messages|selectattr('role', 'equalto', 'tool')|list else 'n' }}", "n"              },
+        {"{{ messages|map(attribute='role')|length }}",                               NULL             },
+        {"{% set g = l|select('gt', 1) %}{{ g|first }},{{ g|list }},{{ g|list }}",    "3,[2],[]"       },
+        {"{{ (l|map('string'))[0] is defined }}",                                     "False"          },
+        {"{{ l|map('string')|reverse }}",                                             "['2', '1', '3']"},
+        {"{{ l|select|last }}",                                                       NULL             },
+        {"{{ 1 in (l|reject('none')) }}",                                             "True"           },
+        {"{{ l|map('int')|tojson }}",                                                 NULL             },
+        {"{{ messages|map(attribute='x', default='z')|join(' ') }}",                  "z z z"          },
     };
     check(rows, sizeof rows / sizeof *rows);
 }
