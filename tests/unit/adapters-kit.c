@@ -210,7 +210,8 @@ void kit_open(kit *k, registry *plugins, const kit_variant *v, const char *folde
     }
     MUST(adapt_allocate(k->a, k->device, 3, &err));
     adapt_set_textbook(k->a, 1);
-    adapt_set_round_trip(k->a, round_values, k);
+    /* the base stays as it is: whoever made first values behind the rounding would not be silent on it */
+    if (adapt_needs_quantizer(k->a, 0)) adapt_set_round_trip(k->a, round_values, k);
     MUST(model_load(k->m, k->device, k->device->real, k->a, NULL, &err));
     const workspace_config c = {.rows = KIT_ROWS, .documents = 2, .backward = 1, .checkpoint = checkpoint};
     MUST(workspace_create(k->m, k->a, &c, &k->w, &err));
