@@ -1,5 +1,6 @@
 /* option — parsing and checking of values against their rows. */
 #include "config/option.h"
+#include "config/elsewhere.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -237,13 +238,34 @@ static const option_set *set_of(const option_set *sets, int set_count, const cha
     return NULL;
 }
 
-static const char *nearest_key(const option_set *sets, int set_count, const char *key) {
-    const char *names[2 * ROWS_MAX];
-    int count = 0;
+/* A section's name begins with its kind: "adapter", "adapter style". */
+static int is_kind(const char *section, const char *kind) {
+    const size_t n = strlen(kind);
+    return strncmp(section, kind, n) == 0 && (section[n] == 0 || section[n] == ' ');
+}
+
+/* What an unknown key is called here: its row is the one of that name in PEFT's files, or it is known from elsewhere, or there is
+ * one that is spelled almost like it. */
+static void unknown_key(const char *section, const option_set *sets, int set_count, const char *key, strbuf *out) {
+    const elsewhere_name *const known = elsewhere_find(key);
+    const char *names[2 * ROWS_MAX], *ours = NULL;
+    int count = 0, row;
     for (int i = 0; i < set_count; i++)
-        for (int j = 0; j < sets[i].count && count < 2 * ROWS_MAX; j++)
-            names[count++] = sets[i].rows[j].key;
-    return nearest_name(key, names, count);
+        for (int j = 0; j < sets[i].count && count < 2 * ROWS_MAX; j++) {
+            const graft_option *const option = &sets[i].rows[j];
+            names[count++] = option->key;
+            if (option->file && strcmp(option->file, key) == 0) ours = option->key;
+        }
+    if (!ours && known && set_of(sets, set_count, known->ours, &row) && is_kind(section, known->section))
+        ours = known->ours;
+    const char *const near = nearest_name(key, names, count);
+    strbuf_printf(out, "[%s] has no key '%s'", section, key);
+    if (ours)
+        strbuf_printf(out, "; here it is '%s'", ours);
+    else if (known && !is_kind(section, known->section))
+        strbuf_printf(out, "; here it is '%s' in [%s]", known->ours, known->section);
+    else if (near)
+        strbuf_printf(out, "; did you mean '%s'?", near);
 }
 
 void option_fill(const ini_file *file, const ini_section *section, const option_set *sets, int set_count, int complete,
@@ -260,9 +282,10 @@ void option_fill(const ini_file *file, const ini_section *section, const option_
         else if (set)
             ini_problem(file, section, entry, p, "[%s] %s", section->name, err.text);
         else if (complete) {
-            const char *const near = nearest_key(sets, set_count, entry->key);
-            ini_problem(file, section, entry, p, "[%s] has no key '%s'%s%s%s", section->name, entry->key,
-                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+            strbuf text = {0};
+            unknown_key(section->name, sets, set_count, entry->key, &text);
+            ini_problem(file, section, entry, p, "%s", text.text);
+            strbuf_free(&text);
         }
     }
 }

@@ -104,26 +104,24 @@ static const graft_option output[] = {
     PATH(recipe_output, path, "folder that receives the result"),
 };
 
-#define ROWS(table)             table, (int)(sizeof(table) / sizeof(table)[0])
-#define PLUGIN(key, kind, type) key, kind, (int64_t)offsetof(type, use)
-#define PLAIN                   NULL, PLUGIN_KINDS, -1
+/* clang-format off */
+#define SECTION(section) .name = #section, .rows = section, .count = (int)(sizeof section / sizeof *section)
+#define MEMBER(section) .place = (int64_t)offsetof(recipe, section)
+#define PLUGIN(key, of, section) .choice = key, .kind = of, .use = (int64_t)offsetof(recipe_##section, use)
+#define PLAIN .kind = PLUGIN_KINDS, .use = -1
 
 const recipe_rule recipe_rules[RECIPE_RULES] = {
-    {"model",           ROWS(model),       PLAIN,           (int64_t)offsetof(recipe,                  model),       "path",                                                                              RECIPE_MODEL},
-    {"data",            ROWS(data),        PLUGIN("loader", PLUGIN_LOADER,                             recipe_data), (int64_t)offsetof(recipe,                                                            data),"path",
-     RECIPE_DATA},
-    {"quantizer",       ROWS(quantizer),                        PLUGIN("plugin",                             PLUGIN_QUANTIZER,                                                 recipe_quantizer),
-     (int64_t)offsetof(recipe,                                                              quantizer),NULL, 0},
-    {"adapter",       ROWS(adapter),                    PLUGIN("plugin",                                  PLUGIN_ADAPTER,                                                                           recipe_adapter),                                                                               -1,                                                                                  NULL,                                                    0},
-    {"optimizer",  ROWS(optimizer),                 PLUGIN("plugin",                            PLUGIN_OPTIMIZER,recipe_optimizer),
-     (int64_t)offsetof(recipe,optimizer),NULL, 0},
-    {"schedule", ROWS(schedule), PLUGIN("plugin",                              PLUGIN_SCHEDULE,                                                             recipe_schedule),
-     (int64_t)offsetof(recipe,                                                                                                                                                                                                                                        schedule),                                                                                                                                                                                                                                                                                                                                                                                            NULL, 0},
-    {"objective",   ROWS(objective),     PLUGIN("plugin",PLUGIN_OBJECTIVE,recipe_objective),
-     (int64_t)offsetof(recipe,objective),NULL, 0},
-    {"train",                 ROWS(train),                        PLAIN,                      (int64_t)offsetof(recipe,                                            train),                                                                 NULL,                                                                                                                                                                                               0},
-    {"output",             ROWS(output),                             PLAIN,                                            (int64_t)offsetof(recipe,                                                                               output),                                                                "path",                                                                                                                       RECIPE_OUTPUT                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               },
+    {SECTION(model), MEMBER(model), PLAIN, .required = "path", .need = RECIPE_MODEL},
+    {SECTION(data), MEMBER(data), PLUGIN("loader", PLUGIN_LOADER, data), .required = "path", .need = RECIPE_DATA},
+    {SECTION(quantizer), MEMBER(quantizer), PLUGIN("plugin", PLUGIN_QUANTIZER, quantizer)},
+    {SECTION(adapter), .place = -1, PLUGIN("plugin", PLUGIN_ADAPTER, adapter)},
+    {SECTION(optimizer), MEMBER(optimizer), PLUGIN("plugin", PLUGIN_OPTIMIZER, optimizer)},
+    {SECTION(schedule), MEMBER(schedule), PLUGIN("plugin", PLUGIN_SCHEDULE, schedule)},
+    {SECTION(objective), MEMBER(objective), PLUGIN("plugin", PLUGIN_OBJECTIVE, objective)},
+    {SECTION(train), MEMBER(train), PLAIN},
+    {SECTION(output), MEMBER(output), PLAIN, .required = "path", .need = RECIPE_OUTPUT},
 };
+/* clang-format on */
 
 const graft_option *recipe_table(const char *section, int *count) {
     for (int i = 0; i < RECIPE_RULES; i++)

@@ -172,6 +172,22 @@ Test(option, unknown_keys_are_named_with_the_nearest_of_all_tables) {
     problems_free(&p);
 }
 
+Test(option, names_of_other_programs_are_answered_with_those_used_here) {
+    settings s;
+    core c;
+    option_origin from[1 + ROWS];
+    problems p = fill("[o]\nlora_alpha = 3\nlearning_rate = 2\nmax_grad_norm = 1\n", NULL, 0, &s, &c, from);
+    static const char *const wanted[] = {
+        "run.ini:2: [o] has no key 'lora_alpha'; here it is 'alpha'",
+        "run.ini:3: [o] has no key 'learning_rate'; here it is 'lr' in [optimizer]",
+        "run.ini:4: [o] has no key 'max_grad_norm'; here it is 'clip_norm' in [train]",
+    };
+    cr_assert_eq(p.count, 3);
+    for (int i = 0; i < 3; i++)
+        cr_expect_str_eq(p.at[i].text, wanted[i]);
+    problems_free(&p);
+}
+
 Test(option, without_the_plugin_s_table_unknown_keys_are_no_mistake_but_bad_values_are) {
     settings s;
     core c;
