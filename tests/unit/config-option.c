@@ -176,9 +176,9 @@ Test(option, names_of_other_programs_are_answered_with_those_used_here) {
     settings s;
     core c;
     option_origin from[1 + ROWS];
-    problems p = fill("[o]\nlora_alpha = 3\nlearning_rate = 2\nmax_grad_norm = 1\n", NULL, 0, &s, &c, from);
+    problems p = fill("[o]\nlora_alpha = 3\nlearning_rate = 2\nmax_grad_norm = 1\n", NULL, 1, &s, &c, from);
     static const char *const wanted[] = {
-        "run.ini:2: [o] has no key 'lora_alpha'; here it is 'alpha'",
+        "run.ini:2: [o] has no key 'lora_alpha'; here it is 'alpha' in [adapter]",
         "run.ini:3: [o] has no key 'learning_rate'; here it is 'lr' in [optimizer]",
         "run.ini:4: [o] has no key 'max_grad_norm'; here it is 'clip_norm' in [train]",
     };
