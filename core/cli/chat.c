@@ -66,7 +66,8 @@ static int obey(talk *t, const char *line, graft_error *err) {
         if (!*rest)
             list_adapters(t);
         else if (!talk_switch(t, rest, err))
-            fail(err, GRAFT_USAGE, "/adapter %.*s: there is no such adapter", NAME_MOST, rest);
+            fail(err, GRAFT_USAGE, "/adapter %.*s: there is no such adapter; /adapter alone lists them", NAME_MOST,
+                 rest);
         else
             tell("the next answer is theirs");
     } else if (is_command(line, "/help", &rest)) {

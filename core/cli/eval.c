@@ -75,9 +75,11 @@ static int check(const eval_wishes *w, const cli_options *o, const scores *s, in
               choices = scores_want(s, METRIC_OF_CHOICE);
     models += o->adapter_count;
     if (w->prediction_count && (models || tokens || choices))
-        return fail(err, GRAFT_USAGE,
-                    models ? "--predictions scores what was written before: no model or adapter goes with it"
-                           : "--predictions are texts: loss, perplexity and acc need a model");
+        return fail(
+            err, GRAFT_USAGE,
+            models ? "--predictions scores a file that was written before: no model or adapter goes with it (--output "
+                     "writes the answers of a model)"
+                   : "--predictions are texts: loss, perplexity and acc need a model");
     if (!w->prediction_count && models == o->adapter_count)
         return fail(err, GRAFT_USAGE, "MODEL... is missing, or --predictions FILE");
     if (w->text && (texts || choices || w->data))

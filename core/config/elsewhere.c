@@ -17,6 +17,7 @@ static const elsewhere_name names[] = {
     {"cutoff_len",                  "data",      "max_length"            },
     {"sequence_len",                "data",      "max_length"            },
     {"sample_packing",              "data",      "packing"               },
+    {"template",                    "data",      "chat_template"         },
     {"completion_only_loss",        "data",      "train_on"              },
     {"assistant_only_loss",         "data",      "train_on"              },
     {"load_in_4bit",                "quantizer", "plugin"                },
@@ -54,6 +55,7 @@ static const elsewhere_name names[] = {
     {"logging_steps",               "train",     "log_every"             },
     {"eval_steps",                  "train",     "eval_every"            },
     {"save_steps",                  "train",     "save_every"            },
+    {"save_every",                  "train",     "save_every"            },
     {"save_total_limit",            "train",     "keep"                  },
     {"output_dir",                  "output",    "path"                  },
 };

@@ -176,14 +176,17 @@ Test(option, names_of_other_programs_are_answered_with_those_used_here) {
     settings s;
     core c;
     option_origin from[1 + ROWS];
-    problems p = fill("[o]\nlora_alpha = 3\nlearning_rate = 2\nmax_grad_norm = 1\n", NULL, 1, &s, &c, from);
+    problems p = fill("[o]\nlora_alpha = 3\nlearning_rate = 2\nmax_grad_norm = 1\ntemplate = a\nsave_every = 1\n", NULL,
+                      1, &s, &c, from);
     static const char *const wanted[] = {
         "run.ini:2: [o] has no key 'lora_alpha'; here it is 'alpha' in [adapter]",
         "run.ini:3: [o] has no key 'learning_rate'; here it is 'lr' in [optimizer]",
         "run.ini:4: [o] has no key 'max_grad_norm'; here it is 'clip_norm' in [train]",
+        "run.ini:5: [o] has no key 'template'; here it is 'chat_template' in [data]",
+        "run.ini:6: [o] has no key 'save_every'; here it is 'save_every' in [train]",
     };
-    cr_assert_eq(p.count, 3);
-    for (int i = 0; i < 3; i++)
+    cr_assert_eq(p.count, 5);
+    for (int i = 0; i < 5; i++)
         cr_expect_str_eq(p.at[i].text, wanted[i]);
     problems_free(&p);
 }
