@@ -52,6 +52,8 @@ static const elsewhere_name names[] = {
     {"gradient_accumulation_steps", "train",     "accumulate"            },
     {"max_grad_norm",               "train",     "clip_norm"             },
     {"gradient_checkpointing",      "train",     "checkpoint_activations"},
+    {"early_stopping_patience",     "train",     "patience"              },
+    {"load_best_model_at_end",      "train",     "load_best"             },
     {"logging_steps",               "train",     "log_every"             },
     {"eval_steps",                  "train",     "eval_every"            },
     {"save_steps",                  "train",     "save_every"            },

@@ -208,6 +208,13 @@ int checkpoint_verify(const char *folder, int *sealed, graft_error *err) {
     return err->code;
 }
 
+char *checkpoint_path(const char *output, int64_t step) {
+    char *const parent = folder_of(output), *const name = name_of(step), *const path = path_join(parent, name);
+    free(parent);
+    free(name);
+    return path;
+}
+
 int checkpoint_set_best(const char *output, int64_t step, graft_error *err) {
     char *const parent = folder_of(output), *const name = name_of(step), *const best = path_join(parent, "best");
     char *const link = mem_format("%s/.best.new.%ld", parent, (long)getpid());

@@ -25,6 +25,7 @@ int checkpoint_seal(const char *folder, graft_error *err);
  * nothing to compare with (checkpoints of graft 0.1 before checksums). Files that nobody listed are not looked at. */
 int checkpoint_verify(const char *folder, int *sealed, graft_error *err);
 
+char *checkpoint_path(const char *output, int64_t step); /* owned by the caller */
 /* Points `best` at the checkpoint of this step. */
 int checkpoint_set_best(const char *output, int64_t step, graft_error *err);
 /* Removes all but the newest `keep` (0: none is removed) and the best (0: there is none). */

@@ -169,6 +169,18 @@ void recipe_check_places(recipe *r, problems *p) {
     }
 }
 
+static void check_train(checking *c, const recipe *r) {
+    c->section = ini_find(&c->r->file, "train"), c->key = "epochs";
+    if (r->train.epochs == 0 && r->train.steps == 0) say(c, "is 0 and so is steps: nothing would be trained");
+    const int may_hold = strcmp(r->data.loader, "tensors") == 0; /* files of tensors bring their validation rows */
+    const int validated = r->train.eval_every > 0 && (may_hold || *r->data.eval_path || r->data.eval_split > 0);
+    static const char text[] = "needs validations: set eval_every, and eval_path or eval_split in [data]";
+    c->key = "patience";
+    if (r->train.patience && !validated) say(c, text);
+    c->key = "load_best";
+    if (r->train.load_best && !validated) say(c, text);
+}
+
 void recipe_check(recipe *r, problems *p) {
     checking c = {.r = r, .problems = p};
     for (int32_t i = 0; i < r->adapter_count; i++) {
@@ -189,6 +201,5 @@ void recipe_check(recipe *r, problems *p) {
     if (r->schedule.warmup_steps > 0 && r->schedule.warmup_ratio > 0)
         say(&c, "stands beside warmup_steps; give one of them");
     check_data(&c, &r->data);
-    c.section = ini_find(&r->file, "train"), c.key = "epochs";
-    if (r->train.epochs == 0 && r->train.steps == 0) say(&c, "is 0 and so is steps: nothing would be trained");
+    check_train(&c, r);
 }

@@ -108,6 +108,8 @@ typedef struct {
     int64_t seed, slice_tokens;                /* slice_tokens 0: automatic                                */
     int32_t checkpoint_activations;            /* RECIPE_AUTO ...                                          */
     int64_t log_every, eval_every, save_every; /* optimizer steps, 0: never (eval: at the end)   */
+    int64_t patience;                          /* validations without a lower loss, 0: any number          */
+    int32_t load_best;                         /* 1: the result is that of the lowest validation loss      */
     int64_t keep, threads;                     /* checkpoints kept, 0: all; threads 0: CPUs of the process */
 } recipe_train;
 

@@ -23,6 +23,8 @@ static int is_left_out(const char *section, const char *key) {
                                         "train.epochs",
                                         "train.log_every",
                                         "train.eval_every",
+                                        "train.patience",
+                                        "train.load_best",
                                         "train.save_every",
                                         "train.keep",
                                         "train.threads",

@@ -40,6 +40,8 @@ int training_step(training *t, metrics_line *line, int64_t *tokens, graft_error 
 int training_check_resume(training *t, graft_error *err);
 /* Reads it. */
 int training_resume(training *t, graft_error *err);
+/* Takes the tensors of the checkpoint with the lowest validation loss; the state stays as it is. */
+int training_load_best(training *t, graft_error *err);
 /* Writes checkpoint t->state.step and removes those that are not kept. */
 int training_save(training *t, graft_error *err);
 

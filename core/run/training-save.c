@@ -83,18 +83,31 @@ int training_check_resume(training *t, graft_error *err) {
     return err->code;
 }
 
-int training_resume(training *t, graft_error *err) {
+static int read_tensors(training *t, const char *folder, graft_error *err) {
     const run_tensors tensors = tensors_of(t);
+    if (state_read_tensors(folder, &tensors, err) || adapt_masks_read(t->session.adapters, err) ||
+        model_mask(t->session.model, t->session.adapters, err))
+        return err->code;
+    model_refresh(t->session.model);
+    return adapt_prepare(t->session.adapters, err);
+}
+
+int training_load_best(training *t, graft_error *err) {
+    char *const folder = checkpoint_path(t->recipe->output.path, t->state.best_step);
+    int sealed;
+    if (checkpoint_verify(folder, &sealed, err) == GRAFT_OK) read_tensors(t, folder, err);
+    free(folder);
+    return err->code;
+}
+
+int training_resume(training *t, graft_error *err) {
     json_t *const settings = t->state.settings; /* those of the checkpoint are the same and stay behind */
-    if (state_read_tensors(t->checkpoint, &tensors, err)) return err->code;
+    if (read_tensors(t, t->checkpoint, err)) return err->code;
     optimizer_set_updates(t->optimizer, t->was.updates);
     t->state = t->was;
     t->state.settings = settings;
     t->state.steps = t->plan.steps;
     t->state.warmup = t->plan.warmup;
     t->saved_at = t->state.step;
-    if (adapt_masks_read(t->session.adapters, err) || model_mask(t->session.model, t->session.adapters, err))
-        return err->code;
-    model_refresh(t->session.model);
-    return adapt_prepare(t->session.adapters, err);
+    return GRAFT_OK;
 }

@@ -70,6 +70,9 @@ int training_open(const recipe *r, registry *plugins, const training_options *o,
         create_optimizer(t, err) || calibration_open(r, &t->session, t->data, &t->calibration, err) ||
         plan_make(r, &t->session, t->data, t->optimizer, t->calibration.tokens, &t->plan, err) || check_masks(t, err))
         return err->code;
+    if ((r->train.patience || r->train.load_best) && t->data->eval_count == 0)
+        return fail(err, GRAFT_USAGE, "[train] %s needs validations, and %s brings no rows to validate on",
+                    r->train.patience ? "patience" : "load_best", r->data.path);
     warn_pruned(t);
     t->schedule = (schedule){.component = r->schedule.use.component,
                              .config = r->schedule.use.config,
@@ -151,23 +154,35 @@ static int is_last_wanted(const training *t) {
     return t->options.stop_after && t->state.step >= t->options.stop_after;
 }
 
+/* Behind the last validation: as many as the run waits for brought no lower loss. */
+static int is_stale(const training *t) {
+    const recipe_train *const r = &t->recipe->train;
+    return r->patience && t->state.best_step && t->state.step % r->eval_every == 0 &&
+           (t->state.step - t->state.best_step) / r->eval_every >= r->patience;
+}
+
+static int is_over(const training *t) {
+    return t->state.step >= t->plan.steps || is_stale(t);
+}
+
 /* Validation, the line of metrics, and the checkpoint of a step that is done. */
 static int finish_step(training *t, metrics_line *line, graft_error *err) {
     const recipe_train *const r = &t->recipe->train;
     const int last = t->state.step == t->plan.steps;
+    const int keeps_best = r->save_every || r->patience || r->load_best || last;
     int save = is_due(t->state.step, r->save_every) || last;
     line->evaluated = t->data->eval_count > 0 && (is_due(t->state.step, r->eval_every) || last);
     if (line->evaluated) {
         if (validate(t, &line->eval_loss, err)) return err->code;
         t->state.eval_last = line->eval_loss;
-        if (!(line->eval_loss >= t->state.best_loss) && isfinite(line->eval_loss) && (r->save_every || last)) {
+        if (!(line->eval_loss >= t->state.best_loss) && isfinite(line->eval_loss) && keeps_best) {
             t->state.best_loss = line->eval_loss;
             t->state.best_step = t->state.step;
             save = 1;
         }
     }
     if (metrics_add(t->metrics, line, err)) return err->code;
-    return save || stop_requested() || is_last_wanted(t) ? training_save(t, err) : GRAFT_OK;
+    return save || is_over(t) || stop_requested() || is_last_wanted(t) ? training_save(t, err) : GRAFT_OK;
 }
 
 static int run_steps(training *t, training_result *out, graft_error *err) {
@@ -175,8 +190,8 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
     t->progress = progress_begin(t->state.step, t->plan.steps, t->recipe->train.log_every, t->options.quiet);
     if (t->state.step == 0 && t->data->eval_count > 0) validate(t, &t->state.eval_before, err);
     if (t->plan.steps == 0) t->state.eval_last = t->state.eval_before;
-    out->interrupted = t->state.step > 0 && t->state.step < t->plan.steps && is_last_wanted(t);
-    while (!err->code && t->state.step < t->plan.steps && !out->interrupted) {
+    out->interrupted = t->state.step > 0 && !is_over(t) && is_last_wanted(t);
+    while (!err->code && !is_over(t) && !out->interrupted) {
         metrics_line line;
         int64_t tokens;
         if (training_step(t, &line, &tokens, err)) break;
@@ -185,9 +200,12 @@ static int run_steps(training *t, training_result *out, graft_error *err) {
         progress_step(t->progress, line.step, line.loss, line.lr, line.grad_norm, tokens);
         if (t->options.stepped) t->options.stepped(t->options.context, line.step, tokens);
         if (finish_step(t, &line, err)) break;
-        out->interrupted =
-            t->state.step < t->plan.steps && t->saved_at == t->state.step && (stop_requested() || is_last_wanted(t));
+        out->interrupted = !is_over(t) && t->saved_at == t->state.step && (stop_requested() || is_last_wanted(t));
     }
+    out->stopped_early = !err->code && t->state.step < t->plan.steps && is_stale(t);
+    if (out->stopped_early)
+        progress_note(t->progress, "step %lld: no validation was better than that of step %lld: the run ends here",
+                      (long long)t->state.step, (long long)t->state.best_step);
     if (out->interrupted) out->signal = stop_requested();
     progress_end(t->progress);
     t->progress = NULL;
@@ -226,6 +244,9 @@ int training_run(training *t, training_result *out, graft_error *err) {
         load(t, err) == GRAFT_OK)
         run_steps(t, out, err);
     fill_result(t, out);
+    if (!err->code && !out->interrupted && t->recipe->train.load_best && t->state.best_step &&
+        t->state.best_step != t->state.step && training_load_best(t, err) == GRAFT_OK)
+        out->eval_after = t->state.best_loss;
     if (!err->code && !out->interrupted && output_write(&t->session, folder, t->base_model, err) == GRAFT_OK &&
         output_verify(&t->session, t->plugins, folder, err) == GRAFT_OK)
         write_result(t, out, err);
@@ -241,10 +262,10 @@ static json_t *number_or_null(double value) {
 }
 
 json_t *training_result_json(const training_result *r) {
-    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:b, s:I}", "steps", (json_int_t)r->steps,
+    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:b, s:b, s:I}", "steps", (json_int_t)r->steps,
                      "done", (json_int_t)r->done, "tokens", (json_int_t)r->tokens, "loss", number_or_null(r->loss),
                      "eval_before", number_or_null(r->eval_before), "eval_after", number_or_null(r->eval_after),
                      "perplexity", number_or_null(exp(r->eval_after)), "best_step", (json_int_t)r->best_step,
                      "best_loss", number_or_null(r->best_loss), "sparsity", number_or_null(r->sparsity), "interrupted",
-                     r->interrupted, "damaged", (json_int_t)r->damaged);
+                     r->interrupted, "stopped_early", r->stopped_early, "damaged", (json_int_t)r->damaged);
 }

@@ -34,6 +34,7 @@ typedef struct {
     int64_t damaged;         /* records that [data] on_error = skip left out                          */
     int64_t peak_memory;     /* bytes                                                                 */
     int32_t interrupted;     /* 1: ended early, a checkpoint holds the state                          */
+    int32_t stopped_early;   /* 1: the validation loss fell no longer ([train] patience)              */
     int32_t signal;          /* that asked for it; 0: none                                            */
 } training_result;
 
