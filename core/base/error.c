@@ -81,3 +81,7 @@ const char *nearest_name(const char *word, const char *const *names, int count) 
     }
     return best && least < (int)length ? best : NULL;
 }
+
+const char *plural(int64_t count) {
+    return count == 1 ? "" : "s";
+}

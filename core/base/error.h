@@ -5,6 +5,7 @@
  * Threads: one object per thread. */
 #ifndef GRAFT_BASE_ERROR_H
 #define GRAFT_BASE_ERROR_H
+#include <stdint.h>
 
 enum { GRAFT_OK = 0, GRAFT_FAILED = 1, GRAFT_USAGE = 2 }; /* = the exit codes of the program */
 
@@ -21,5 +22,7 @@ int fail_within(graft_error *err, const char *format, ...) __attribute__((format
 
 /* The name among `names` (count of them) nearest to `word` by edit distance, NULL when none is near enough to suggest. */
 const char *nearest_name(const char *word, const char *const *names, int count);
+
+const char *plural(int64_t count); /* "s", "" for one thing: behind the noun of a count */
 
 #endif

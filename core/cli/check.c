@@ -43,14 +43,15 @@ static int run_explain(int count, char **words) {
     return err.code ? cli_fail(&err) : GRAFT_OK;
 }
 
-const command command_check = {"check", "find every mistake of an INI file without running it",
-                               "usage: graft check RUN.INI [--set section.key=value]...\n\n"
-                               "Reads the settings, loads the plugins, opens the model by its headers, binds the "
-                               "adapters, checks every formula on\n"
-                               "shapes, and whether memory and disk have room. All mistakes of the file are reported "
-                               "at once, each with file and line. Exit "
-                               "code 0 means `graft train` can begin.\n",
-                               run_check};
+const command command_check = {
+    "check", "find every mistake of an INI file without running it",
+    "usage: graft check RUN.INI [--set section.key=value]...\n\n"
+    "Reads the settings, loads the plugins, opens the model by its headers, binds the "
+    "adapters, checks every formula\n"
+    "on shapes, and whether memory and disk have room. All mistakes of the file are reported "
+    "at once, each\n"
+    "with file and line. Exit code 0 means `graft train` can begin.\n",
+    run_check};
 
 const command command_explain = {"explain", "print every setting of an INI file and where it came from",
                                  "usage: graft explain RUN.INI [--set section.key=value]... [--json]\n", run_explain};

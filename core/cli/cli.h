@@ -16,6 +16,7 @@ extern const command command_train, command_eval, command_generate, command_chat
     command_plan, command_check, command_data, command_explain, command_help, command_plugins, command_inspect,
     command_init, command_render, command_tokenize, command_probe;
 extern const command command_extract;
+int cli_is_explained(const char *name);   /* 1: graft help knows it as a plugin or a section */
 int cli_combine(int count, char **words); /* graft merge --combine */
 extern const command *const commands[];   /* NULL-terminated, in the order `graft --help` lists them */
 

@@ -21,6 +21,7 @@ static int look(const recipe *r, const cli_options *o, int64_t show, graft_error
         return fail(err, GRAFT_USAGE,
                     "[data] loader = tensors: fixed batches hold ids and labels, not texts to look at");
     if (data_text_open(r, r->model.path, &data, err)) return err->code;
+    data_text_tell(data, 0);
     if (!o->json)
         doctor_print(r, data, show, isatty(STDOUT_FILENO) && !(plain && *plain), stdout, err);
     else if (doctor_json(r, data, show, &report, err) == GRAFT_OK)

@@ -38,7 +38,7 @@ static int open_data(job *j, const char *folder, graft_error *err) {
     }
     if (scores_want(e->scores, METRIC_OF_CHOICE))
         return data_choices_open(w->data, folder, room, &j->data, &j->questions, err);
-    if (data_open(e->settings, &j->s, &j->data, err)) return err->code;
+    if (data_open(e->settings, &j->s, 1, &j->data, err)) return err->code;
     if (!j->data->eval_count)
         return fail(err, GRAFT_USAGE,
                     "there is nothing to evaluate on: use --data FILE, or set eval_path or eval_split in the INI's "

@@ -40,7 +40,8 @@ static void print_table(const scores *s) {
     }
     for (int32_t i = 0; i < s->metric_count; i++) {
         char title[80];
-        snprintf(title, sizeof title, "%s (%lld records)", s->metrics[i]->name, (long long)s->models[0].records[i]);
+        snprintf(title, sizeof title, "%s (%lld record%s)", s->metrics[i]->name, (long long)s->models[0].records[i],
+                 plural(s->models[0].records[i]));
         printf("%s%-*s  95 %% interval", i ? "\n" : "", width + 13, title);
         printf(s->count > 1 ? "             change  95 %% interval\n" : "\n");
         for (int64_t m = 0; m < s->count; m++) {

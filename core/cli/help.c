@@ -54,6 +54,16 @@ static int print_unknown(registry *r, const char *name) {
     return code;
 }
 
+int cli_is_explained(const char *name) {
+    int found = 0;
+    registry *const r = registry_create();
+    registry_open_all(r);
+    for (int i = 0; i < registry_count(r); i++)
+        found |= strcmp(registry_at(r, i)->name, name) == 0;
+    registry_free(r);
+    return found || recipe_table(name, &(int){0});
+}
+
 static int explain_name(registry *r, const char *name, int ini) {
     for (int i = 0; commands[i]; i++)
         if (strcmp(commands[i]->name, name) == 0 && !ini) {

@@ -61,7 +61,9 @@ int main(int count, char **words) {
         }
     }
     const char *near = nearest_name(words[1], names, known);
-    log_error("there is no command \"%s\"%s%s%s. graft --help lists them", words[1], near ? "; did you mean \"" : "",
-              near ? near : "", near ? "\"" : "");
+    const char *const more = cli_is_explained(words[1]) ? words[1] : NULL;
+    log_error("there is no command \"%s\"%s%s%s%s%s%s. graft --help lists them", words[1],
+              near ? "; did you mean \"" : "", near ? near : "", near ? "\"" : "", more ? "; graft help " : "",
+              more ? more : "", more ? " explains what it is in an INI file" : "");
     return GRAFT_USAGE;
 }

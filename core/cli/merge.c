@@ -51,15 +51,22 @@ static void print(const merge_report *r, merge_base base) {
     if (base == MERGE_PACKED) printf("%-48s %16s %16s\n", "layer", "of the weight", "of the change");
     for (int32_t i = 0; base == MERGE_PACKED && i < r->count; i++)
         printf("%-48s %15.3f%% %15.1f%%\n", r->layers[i].name, 100 * r->layers[i].error, 100 * r->layers[i].lost);
-    if (base == MERGE_PACKED && r->lost > 0.5)
-        log_warn("packing again loses up to %.0f%% of what the adapter changed: the steps between codes are wider than "
-                 "the change; --base float or --base keep lose nothing of it",
-                 100 * r->lost);
-    printf("%d tensors changed; writing them costs at most %.2g of one (%s)\n", (int)r->count, r->error, r->worst);
+    printf("%d tensor%s changed; writing them costs at most %.2g of one (%s)\n", (int)r->count, plural(r->count),
+           r->error, r->worst);
     if (r->kept)
         printf("the zeros of %lld pruned tensors were kept: there the adapter's part is gone (--fill-zeros adds it)\n",
                (long long)r->kept);
     if (r->untied) printf("the head no longer shares the embedding's numbers\n");
+}
+
+/* Said last, where it is read: a table of all layers may stand above. */
+static void warn_of_loss(const merge_report *r, merge_base base) {
+    if (base != MERGE_PACKED || r->lost <= 0.5) return;
+    fflush(stdout);
+    log_warn("packing again moved a layer's weights by up to %.0f%% of the adapter's own change, so that much of the "
+             "training may be lost: the steps between codes are wider than the change. --base float or --base keep "
+             "lose nothing of it",
+             100 * r->lost);
 }
 
 static int run(int count, char **words) {
@@ -96,6 +103,7 @@ static int run(int count, char **words) {
     if (!err.code && o.json) cli_print_json(as_json(&report, o.output));
     if (!err.code && !o.json) print(&report, how.base);
     if (!err.code && !o.json) printf("written to %s\n", o.output);
+    if (!err.code) warn_of_loss(&report, how.base);
     merge_report_free(&report);
     session_close(&s);
     recipe_free(settings);
@@ -115,9 +123,8 @@ const command command_merge = {
     "keeps the type the base stores it in;\n"
     "the largest error of that rounding is reported. Techniques that cannot be added into "
     "weights are refused by name.\n"
-    "An adapter whose training quantized the base (DIR/quantizer.ini) is merged into the weights it was trained on: "
-    "those that the\n"
-    "quantizer leaves; --quantizer none merges into the weights as they are stored.\n"
+    "An adapter whose training quantized the base (DIR/quantizer.ini) is merged into the weights it was trained on:\n"
+    "those that the quantizer leaves; --quantizer none merges into the weights as they are stored.\n"
     "--base says what becomes of a base in few bits (a bitsandbytes folder, or MODEL packed by the "
     "[quantizer] of --ini):\n"
     "  float    its weights are written as numbers (default)\n"

@@ -96,8 +96,8 @@ static int run(int count, char **words) {
 
 const command command_quantize = {
     "quantize", "pack a model's weights in few bits; the error of each layer",
-    "usage: graft quantize MODEL [-o FOLDER] (--plugin NAME | --ini run.ini) [--set quantizer.KEY=VALUE]... "
-    "[--overwrite] [--json]\n\n"
+    "usage: graft quantize MODEL [-o FOLDER] (--plugin NAME | --ini run.ini) [--set quantizer.KEY=VALUE]...\n"
+    "                      [--overwrite] [--json]\n\n"
     "Packs the weights that the quantizer's targets select (every linear layer but the head) and prints the error of\n"
     "each: |W - W'| / |W|, and the largest difference. With -o the packed model is written as bitsandbytes does "
     "(nf4,\n"

@@ -64,9 +64,8 @@ const command command_render = {
     "usage: graft render MODEL --messages FILE [--generation-prompt] [--template NAME] [--json]\n\n"
     "FILE is JSON: a list of {\"role\", \"content\"} (or ShareGPT's {\"from\", \"value\"}), or an object with "
     "\"messages\" and,\n"
-    "if wanted, \"tools\" and other variables of the template; - reads stdin. The text is printed as it is, with "
-    "--json as a "
-    "JSON string.\n\n"
+    "if wanted, \"tools\" and other variables of the template; - reads stdin. The text is printed as it is, with\n"
+    "--json as a JSON string.\n\n"
     "  --generation-prompt  with the header behind which the model answers\n"
     "  --template NAME      instead of the model's own: chatml, alpaca, plain, or a template file\n",
     run};

@@ -103,8 +103,8 @@ const command command_tokenize = {
     "tokenize", "turn texts into token ids, or back",
     "usage: graft tokenize MODEL [--no-special] [--offsets] [--decode] < LINES\n\n"
     "MODEL is a model folder or a tokenizer.json. Each line of stdin is one JSON string; each line of stdout is the "
-    "JSON array\n"
-    "of its ids.\n\n"
+    "JSON\n"
+    "array of its ids.\n\n"
     "  --no-special  leave out begin and end tokens (with --decode: keep special tokens in the text)\n"
     "  --offsets     print {\"ids\": [...], \"offsets\": [[begin, end], ...]} in characters\n"
     "  --decode      lines are arrays of ids, the output is JSON strings\n",

@@ -108,12 +108,11 @@ const command command_train = {
     "train", "fine-tune a model as an INI file says",
     "usage: graft train RUN.INI [--set section.key=value]... [--resume | --overwrite] [--device D] [--quiet] [--json]\n"
     "                   [--stop-after STEP]\n\n"
-    "Writes the adapter (or the model, where base weights are trained), metrics.jsonl, run.ini and checkpoints to "
+    "Writes the adapter (or the model, where base weights are trained), metrics.jsonl, run.ini and checkpoints to\n"
     "[output] path.\n"
-    "Ctrl-C or SIGTERM ends the run after its step, with a checkpoint and exit code 130 or 143, so that a script does "
-    "not go on;\n"
-    "--resume continues it and gives the bytes an uninterrupted run gives. --stop-after ends the same way with exit "
-    "code 0.\n"
+    "Ctrl-C or SIGTERM ends the run after its step, with a checkpoint and exit code 130 or 143, so that a script does\n"
+    "not go on; --resume continues it and gives the bytes an uninterrupted run gives. --stop-after ends the same way\n"
+    "with exit code 0.\n"
     "--quiet prints errors and the last line alone.\n"
     "graft help train lists the keys of [train], graft help NAME those of a plugin.\n",
     run_train};

@@ -145,8 +145,8 @@ static int fetch(data_source *s, int64_t step, sequence_list *out, graft_error *
 static int fetch_eval(data_source *s, int64_t first, int64_t count, sequence_list *out, graft_error *err) {
     text_source *const t = (text_source *)s;
     if (first < 0 || count < 0 || first > s->eval_count || count > s->eval_count - first)
-        return fail(err, GRAFT_FAILED, "the validation set has %lld sequences, not %lld from %lld on",
-                    (long long)s->eval_count, (long long)count, (long long)first);
+        return fail(err, GRAFT_FAILED, "the validation set has %lld sequence%s, not %lld from %lld on",
+                    (long long)s->eval_count, plural(s->eval_count), (long long)count, (long long)first);
     for (int64_t row = first; row < first + count && !err->code; row++)
         add_row(t, &t->eval, row, out, err);
     return err->code;
@@ -392,23 +392,26 @@ static void plan_steps(text_source *t) {
     s->steps_per_epoch = (t->epoch_rows + t->step_rows - 1) / t->step_rows;
 }
 
-static void tell(const text_source *t) {
-    const sample_list *const p = &t->train.places;
+void data_text_tell(const data_source *s, int validation) {
+    const text_source *const t = (const text_source *)s;
+    const text_set *const set = validation ? &t->eval : &t->train;
+    const sample_counts *const c = validation ? &t->eval_counts : &t->train_counts;
+    const sample_list *const p = &set->places;
     strbuf text = {0};
-    strbuf_printf(&text, "data: %lld sequences", (long long)p->count);
-    if (t->train.packed.segments) strbuf_printf(&text, " in %lld rows", (long long)t->train.rows);
+    strbuf_printf(&text, "data: %lld sequence%s", (long long)p->count, plural(p->count));
+    if (set->packed.segments) strbuf_printf(&text, " in %lld row%s", (long long)set->rows, plural(set->rows));
     strbuf_printf(&text, ", %lld tokens, of which %lld are targets", (long long)p->tokens, (long long)p->targets);
-    if (t->eval.rows) strbuf_printf(&text, "; %lld to validate on", (long long)t->eval.rows);
+    if (!validation && t->eval.rows) strbuf_printf(&text, "; %lld to validate on", (long long)t->eval.rows);
     log_info("%s", text.text);
     strbuf_free(&text);
-    if (t->train_counts.chats)
-        log_info("data: %lld conversations written with %s%s", (long long)t->train_counts.chats, chat_origin(t->chat),
-                 chat_marks_answers(t->chat) ? ", which marks what is learned" : "");
-    if (t->train_counts.fell_back)
-        log_info(
-            "data: in %lld conversations the prompt alone is rendered otherwise than in front of its answer; there the "
-            "answer's own text is learned",
-            (long long)t->train_counts.fell_back);
+    if (c->chats)
+        log_info("data: %lld conversation%s written with %s%s", (long long)c->chats, plural(c->chats),
+                 chat_origin(t->chat), chat_marks_answers(t->chat) ? ", which marks what is learned" : "");
+    if (c->fell_back)
+        log_info("data: in %lld conversation%s the prompt alone is rendered otherwise than in front of its answer; "
+                 "there the "
+                 "answer's own text is learned",
+                 (long long)c->fell_back, plural(c->fell_back));
 }
 
 /* ---- looking ---- */
@@ -476,7 +479,6 @@ int data_text_open(const recipe *r, const char *model_folder, data_source **out,
     }
     if (t->train_counts.chats + t->eval_counts.chats == 0) t->source.date[0] = '\0'; /* nobody asked */
     plan_steps(t);
-    tell(t);
     *out = &t->source;
     return GRAFT_OK;
 }

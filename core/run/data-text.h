@@ -19,6 +19,8 @@
  * compared by name (run/settings.h). GRAFT_USAGE where a setting is to blame. *out is released with its close; the recipe
  * must outlive it. */
 int data_text_open(const recipe *r, const char *model_folder, data_source **out, graft_error *err);
+/* Logs how much there is to train on, and to validate on; validation: that alone. */
+void data_text_tell(const data_source *s, int validation);
 
 typedef struct {
     source *source;

@@ -18,17 +18,19 @@ static void add_line(strbuf *b, const char *text) {
 static char *find(int f, const recipe_data *d, const data_text_view *v) {
     const sample_counts *const c = &v->train;
     if (f == DOUBLED_BOS && c->doubled_bos)
-        return mem_format(
-            "%lld of %lld conversations begin with two BOS tokens: take it out of the messages or the template",
-            (long long)c->doubled_bos, (long long)c->chats);
+        return mem_format("%lld of %lld conversations begin with two BOS tokens: take it out of the "
+                          "messages or the template",
+                          (long long)c->doubled_bos, (long long)c->chats);
     if (f == NO_EOS && c->chats && !c->ended_chats && v->ends->count)
-        return mem_format(
-            "none of %lld conversations teaches a token that ends generation (%s): the template ends answers with "
-            "another one, or max_length cuts all ends off",
-            (long long)c->chats, tokenizer_token(v->words, v->ends->id[0], NULL));
+        return mem_format("none of %lld conversation%s teaches a token that ends generation (%s): %s",
+                          (long long)c->chats, plural(c->chats), tokenizer_token(v->words, v->ends->id[0], NULL),
+                          c->cut_chats == c->chats ? "max_length cuts all ends off"
+                          : c->cut_chats
+                              ? "max_length cuts ends off, and the template ends other answers with another one"
+                              : "the template ends answers with another one");
     if (f == NO_EOS && c->pairs && !c->ended_pairs && v->ends->count)
-        return mem_format("none of %lld completions teaches a token that ends generation (%s): %s", (long long)c->pairs,
-                          tokenizer_token(v->words, v->ends->id[0], NULL),
+        return mem_format("none of %lld completion%s teaches a token that ends generation (%s): %s",
+                          (long long)c->pairs, plural(c->pairs), tokenizer_token(v->words, v->ends->id[0], NULL),
                           d->append_eos ? "max_length cuts all ends off" : "append_eos = no writes none");
     return NULL;
 }
@@ -59,9 +61,9 @@ static void add_unknown_markers(const data_text_view *v, strbuf *remarks) {
     strmap_free(&seen);
 }
 
-static void add_count(strbuf *remarks, int64_t count, const char *what) {
+static void add_count(strbuf *remarks, int64_t count, const char *noun, const char *what) {
     if (count <= 0) return;
-    char *const line = mem_format("%lld %s", (long long)count, what);
+    char *const line = mem_format("%lld %s%s %s", (long long)count, noun, plural(count), what);
     add_line(remarks, line);
     free(line);
 }
@@ -70,18 +72,31 @@ static void add_count(strbuf *remarks, int64_t count, const char *what) {
 static strbuf remarks_of(const data_text_view *v) {
     const sample_counts *const c = &v->train;
     strbuf b = {0};
-    add_count(&b, c->duplicates, "records are the same as another one");
-    add_count(&b, c->unknown, "tokens stand for text that the vocabulary does not know");
-    add_count(&b, c->straddling, "records have a token across the end of their prompt, which is not learned");
-    add_count(&b, c->fell_back,
-              "conversations render their prompt otherwise alone; there the last answer's text is learned");
+    add_count(&b, c->duplicates, "record", "equal to another one");
+    add_count(&b, c->unknown, "token", "for text that the vocabulary does not know");
+    add_count(&b, c->straddling, "record", "with a token across the end of the prompt, which is not learned");
+    add_count(&b, c->fell_back, "conversation",
+              "whose prompt alone is rendered otherwise; there the last answer's text is learned");
     if (v->ends->count) {
         const int64_t texts = c->used - c->chats - c->pairs, ended_texts = c->ended - c->ended_chats - c->ended_pairs;
-        if (c->ended_chats) add_count(&b, c->chats - c->ended_chats, "conversations do not teach where to stop");
-        if (c->ended_pairs)
-            add_count(&b, c->pairs - c->ended_pairs, "completions do not teach where to stop: their end is cut off");
-        add_count(&b, texts - ended_texts,
-                  "texts do not teach where to stop: they have no end token, or it is cut off");
+        char *const cut =
+            mem_format("that cannot teach where to stop: the end is cut off at max_length = %lld; raise it, or "
+                       "leave such records out with truncation = drop",
+                       (long long)v->row_tokens);
+        if (c->ended_chats) {
+            add_count(&b, c->cut_chats, "conversation", cut);
+            add_count(&b, c->chats - c->ended_chats - c->cut_chats, "conversation",
+                      "that cannot teach where to stop: the template writes no end token behind what is learned; "
+                      "chat_template names another template");
+        }
+        if (c->ended_pairs) {
+            add_count(&b, c->cut_pairs, "completion", cut);
+            add_count(&b, c->pairs - c->ended_pairs - c->cut_pairs, "completion",
+                      "that cannot teach where to stop: without an end token; append_eos = yes writes one");
+        }
+        free(cut);
+        add_count(&b, texts - ended_texts, "text",
+                  "that cannot teach where to stop: without an end token (append_eos), or cut off at max_length");
     }
     if (c->chats) add_unknown_markers(v, &b);
     return b;
@@ -360,10 +375,10 @@ static void print_sample(const data_text_piece *p, const data_text_view *v, int 
 
 static void print_counts(const char *name, const sample_counts *c, const sample_list *l, FILE *to) {
     const int64_t dropped = c->empty + c->too_long + c->untrained + c->cut_off + c->bad;
-    fprintf(to, "%s: %lld records, %lld used", name, (long long)c->records, (long long)c->used);
-    if (c->chats) fprintf(to, " (%lld conversations)", (long long)c->chats);
-    fprintf(to, "\n  %lld tokens in %lld sequences, %lld learned (%.1f %%)\n", (long long)l->tokens,
-            (long long)l->count, (long long)l->targets,
+    fprintf(to, "%s: %lld record%s, %lld used", name, (long long)c->records, plural(c->records), (long long)c->used);
+    if (c->chats) fprintf(to, " (%lld conversation%s)", (long long)c->chats, plural(c->chats));
+    fprintf(to, "\n  %lld tokens in %lld sequence%s, %lld learned (%.1f %%)\n", (long long)l->tokens,
+            (long long)l->count, plural(l->count), (long long)l->targets,
             l->tokens ? 100.0 * (double)l->targets / (double)l->tokens : 0.0);
     if (c->shortened) fprintf(to, "  %lld cut, %lld tokens lost\n", (long long)c->shortened, (long long)c->lost);
     if (dropped)
@@ -383,8 +398,8 @@ static void print_names(const char *before, const field_report *f, uint64_t fiel
 /* What a file is, and what of it is read. */
 static void print_file(const data_text_view *v, int32_t i, const recipe_data *d, FILE *to) {
     const data_text_file *const f = &v->files[i];
-    fprintf(to, "%s: %s%s, %lld records", source_path(f->source), source_format(f->source),
-            source_is_packed(f->source) ? ", gzip" : "", (long long)f->counts.records);
+    fprintf(to, "%s: %s%s, %lld record%s", source_path(f->source), source_format(f->source),
+            source_is_packed(f->source) ? ", gzip" : "", (long long)f->counts.records, plural(f->counts.records));
     if (v->train_files > 1 && i < v->train_files) fprintf(to, ", %lld used", (long long)f->counts.used);
     if (d->shares && i < v->train_files)
         fprintf(to, "; weight %g: %lld of the %lld %s of an epoch", d->shares[i], (long long)order_quota(v->order, i),

@@ -66,7 +66,7 @@ int training_open(const recipe *r, registry *plugins, const training_options *o,
     const session_request request = {
         .recipe = r, .plugins = plugins, .device = o->device, .seed = (uint64_t)r->train.seed};
     if ((!o->plan_only && output_check(r, o->resume, o->overwrite, &t->checkpoint, err)) ||
-        session_open(&request, &t->session, err) || data_open(r, &t->session, &t->data, err) ||
+        session_open(&request, &t->session, err) || data_open(r, &t->session, 0, &t->data, err) ||
         create_optimizer(t, err) || calibration_open(r, &t->session, t->data, &t->calibration, err) ||
         plan_make(r, &t->session, t->data, t->optimizer, t->calibration.tokens, &t->plan, err) || check_masks(t, err))
         return err->code;
@@ -119,8 +119,8 @@ void training_close(training *t) {
 
 static int load(training *t, graft_error *err) {
     if (t->calibration.tokens)
-        log_info("calibration: %lld sequences, %lld tokens", (long long)t->calibration.sequences.count,
-                 (long long)t->calibration.tokens);
+        log_info("calibration: %lld sequence%s, %lld tokens", (long long)t->calibration.sequences.count,
+                 plural(t->calibration.sequences.count), (long long)t->calibration.tokens);
     if (calibration_give(&t->calibration, &t->session, &t->limits, &t->plan.workspace, err) ||
         session_load(&t->session, (uint64_t)t->recipe->train.seed, err) || optimizer_allocate(t->optimizer, err) ||
         workspace_create(t->session.model, t->session.adapters, &t->plan.workspace, &t->workspace, err))

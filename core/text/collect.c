@@ -21,6 +21,14 @@ static int64_t piece_targets(const text_sample *s, const sample_rules *rules, co
     return targets;
 }
 
+/* 1: an end token is among the targets of the whole sample. */
+static int teaches_end(const text_sample *s, const sample_rules *rules) {
+    int ends = 0;
+    for (int64_t i = 1; i < s->count && !ends; i++)
+        ends = s->labels[i] != SAMPLE_NO_LABEL && text_ends_has(&rules->ends, s->labels[i]);
+    return ends;
+}
+
 static void count_used(const text_sample *s, const sample_rules *rules, sample_counts *c) {
     int bucket = 0;
     while (bucket < SAMPLE_LENGTHS - 1 && s->count > (int64_t)16 << bucket)
@@ -61,6 +69,9 @@ static void add_sample(const text_sample *s, const sample_rules *rules, sample_p
         c->ended += ended;
         c->ended_chats += ended && s->is_chat;
         c->ended_pairs += ended && s->is_pair;
+        const int cut = !ended && teaches_end(s, rules);
+        c->cut_chats += cut && s->is_chat;
+        c->cut_pairs += cut && s->is_pair;
     } else if (s->count <= s->lead) {
         c->empty++;
     } else if (sample_targets(s->labels, s->count) == 0) {
@@ -173,7 +184,7 @@ void sample_counts_report(const sample_counts *c, const char *path, int64_t max_
     if (c->straddling > 0)
         strbuf_printf(
             out,
-            "%s in %lld records one token spans the end of the prompt and is not trained on: begin completions "
+            "%s in %lld record%s one token spans the end of the prompt and is not trained on: begin completions "
             "with the space instead of ending prompts with it",
-            dropped + c->shortened ? ";" : "", (long long)c->straddling);
+            dropped + c->shortened ? ";" : "", (long long)c->straddling, plural(c->straddling));
 }

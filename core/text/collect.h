@@ -33,6 +33,8 @@ typedef struct {
     int64_t ended;       /* records that learn an end token                                        */
     int64_t ended_chats; /* conversations among those,                                             */
     int64_t ended_pairs; /* and pairs of prompt and completion                                     */
+    int64_t cut_chats;   /* conversations whose only end tokens are cut away,                      */
+    int64_t cut_pairs;   /* and such pairs                                                         */
     int64_t pairs;       /* such pairs                                                             */
     int64_t unknown;     /* tokens for what the vocabulary lacks                                   */
     int64_t longest, lengths[SAMPLE_LENGTHS]; /* tokens of records: up to 16, 32, 64 ...: before they are cut */

@@ -371,7 +371,8 @@ static int count_records(source *s, graft_error *err) {
     s->count = s->loader->count(&s->face);
     if (s->error.code) return fail(err, s->error.code, "%s", s->error.text);
     if (s->count < 0)
-        return fail(err, GRAFT_FAILED, "%s: the loader counts %lld records", s->file.path, (long long)s->count);
+        return fail(err, GRAFT_FAILED, "%s: the loader counts %lld record%s", s->file.path, (long long)s->count,
+                    plural(s->count));
     return s->count > 0 ? GRAFT_OK : fail(err, GRAFT_FAILED, "%s holds no records", s->file.path);
 }
 

@@ -21,6 +21,7 @@ Test(commands, what_is_missing_is_named) {
     expect_said(folder, "eval", 2, "MODEL... is missing");
     expect_said(folder, "train", 2, "RUN.INI is missing");
     expect_said(folder, "extract model", 2, "TUNED is missing");
+    expect_said(folder, "prune", 2, "did you mean \"probe\"; graft help prune explains what it is in an INI file");
     expect_said(folder, "inspect nowhere", 1, "nowhere: there is no such file or folder; name a model or adapter");
     kit_remove(folder);
 }

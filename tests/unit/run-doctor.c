@@ -178,6 +178,31 @@ Test(doctor, refuses_two_begin_tokens) {
     free(allowed);
 }
 
+static void expect_remark(const char *records, const char *settings, const char *part) {
+    opened o = open_data(records, settings);
+    graft_error err = {0};
+    char *text = NULL;
+    size_t size = 0;
+    FILE *const to = open_memstream(&text, &size);
+    cr_assert_not_null(o.data, "%s", o.err.text);
+    doctor_print(o.recipe, o.data, 0, 0, to, &err);
+    fclose(to);
+    cr_expect(strstr(text, part), "%s", text);
+    free(text);
+    close_data(&o);
+}
+
+Test(doctor, says_why_a_conversation_cannot_teach_where_to_stop) {
+    expect_remark(CHAT("a", "b") CHAT("a", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"),
+                  "chat_template = plain\nmax_length = 28\n",
+                  "1 conversation that cannot teach where to stop: the end is cut off at max_length = 28");
+    expect_remark(
+        CHAT("a", "b") CHAT("a", "c"),
+        "chat_template = all: {{ messages[1].content }}{% if messages[1].content == 'b' %}{{ eos_token }}{% endif "
+        "%}\ntrain_on = all\nappend_eos = no\n",
+        "1 conversation that cannot teach where to stop: the template writes no end token");
+}
+
 Test(doctor, a_conversation_without_any_template_is_refused_with_its_line) {
     opened o = open_data(CHAT("a", "b"), "");
     cr_expect_null(o.data);
