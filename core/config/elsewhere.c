@@ -1,4 +1,5 @@
-/* elsewhere — the table. Keys that stand in the files of PEFT have their names in the tables of options and are not here. */
+/* elsewhere — the table. Keys that stand in the files of PEFT have their names in the tables of options and are not here,
+ * nor do keys of the core that only stand in a wrong section: option_home names theirs. */
 #include "config/elsewhere.h"
 #include <stddef.h>
 #include <string.h>
@@ -35,15 +36,12 @@ static const elsewhere_name names[] = {
     {"lora_target",                 "adapter",   "targets"               },
     {"exclude_modules",             "adapter",   "exclude"               },
     {"layers_to_transform",         "adapter",   "layers"                },
-    {"lr",                          "optimizer", "lr"                    },
     {"learning_rate",               "optimizer", "lr"                    },
     {"weight_decay",                "optimizer", "weight_decay"          },
     {"optim",                       "optimizer", "plugin"                },
     {"loraplus_lr_ratio",           "optimizer", "lr_scale"              },
     {"lr_scheduler",                "schedule",  "plugin"                },
     {"lr_scheduler_type",           "schedule",  "plugin"                },
-    {"warmup_steps",                "schedule",  "warmup_steps"          },
-    {"warmup_ratio",                "schedule",  "warmup_ratio"          },
     {"num_train_epochs",            "train",     "epochs"                },
     {"num_epochs",                  "train",     "epochs"                },
     {"max_steps",                   "train",     "steps"                 },
@@ -57,7 +55,6 @@ static const elsewhere_name names[] = {
     {"logging_steps",               "train",     "log_every"             },
     {"eval_steps",                  "train",     "eval_every"            },
     {"save_steps",                  "train",     "save_every"            },
-    {"save_every",                  "train",     "save_every"            },
     {"save_total_limit",            "train",     "keep"                  },
     {"output_dir",                  "output",    "path"                  },
 };

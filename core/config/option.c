@@ -244,9 +244,10 @@ static int is_kind(const char *section, const char *kind) {
     return strncmp(section, kind, n) == 0 && (section[n] == 0 || section[n] == ' ');
 }
 
-/* What an unknown key is called here: its row is the one of that name in PEFT's files, or it is known from elsewhere, or there is
- * one that is spelled almost like it. */
-static void unknown_key(const char *section, const option_set *sets, int set_count, const char *key, strbuf *out) {
+/* What an unknown key is called here: its row is the one of that name in PEFT's files, or it is known from elsewhere, or it
+ * belongs into another section, or there is one that is spelled almost like it. */
+static void unknown_key(const char *section, const option_set *sets, int set_count, const char *key, option_home *home,
+                        strbuf *out) {
     const elsewhere_name *const known = elsewhere_find(key);
     const char *names[2 * ROWS_MAX], *ours = NULL;
     int count = 0, row;
@@ -258,18 +259,20 @@ static void unknown_key(const char *section, const option_set *sets, int set_cou
         }
     if (!ours && known && set_of(sets, set_count, known->ours, &row) && is_kind(section, known->section))
         ours = known->ours;
-    const char *const near = nearest_name(key, names, count);
+    const char *const near = nearest_name(key, names, count), *const place = home ? home(key) : NULL;
     strbuf_printf(out, "[%s] has no key '%s'", section, key);
     if (ours)
         strbuf_printf(out, "; here it is '%s'", ours);
     else if (known && !is_kind(section, known->section))
         strbuf_printf(out, "; here it is '%s' in [%s]", known->ours, known->section);
+    else if (place)
+        strbuf_printf(out, "; here it is '%s' in [%s]", key, place);
     else if (near)
         strbuf_printf(out, "; did you mean '%s'?", near);
 }
 
 void option_fill(const ini_file *file, const ini_section *section, const option_set *sets, int set_count, int complete,
-                 arena *memory, problems *p) {
+                 option_home *home, arena *memory, problems *p) {
     for (int i = 0; i < set_count; i++)
         option_defaults(&sets[i]);
     for (int i = 0; section && i < section->count; i++) {
@@ -283,7 +286,7 @@ void option_fill(const ini_file *file, const ini_section *section, const option_
             ini_problem(file, section, entry, p, "[%s] %s", section->name, err.text);
         else if (complete) {
             strbuf text = {0};
-            unknown_key(section->name, sets, set_count, entry->key, &text);
+            unknown_key(section->name, sets, set_count, entry->key, home, &text);
             ini_problem(file, section, entry, p, "%s", text.text);
             strbuf_free(&text);
         }

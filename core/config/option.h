@@ -31,10 +31,13 @@ int option_is_identifier(const char *word); /* [A-Za-z_][A-Za-z0-9_]*, at most 4
 void option_defaults(const option_set *set);
 /* Parses `text` for one row and writes the field of `into`; texts are copied to `memory`. GRAFT_USAGE names value and bound. */
 int option_parse(const graft_option *row, const char *text, void *into, arena *memory, graft_error *err);
-/* Defaults, then every entry of `section` (NULL: absent). An entry that no table has is a problem with the nearest key,
- * unless `complete` is 0: then a table is missing, because its plugin was not found. */
+/* The one section that has this key; NULL: none has it, or several. */
+typedef const char *option_home(const char *key);
+/* Defaults, then every entry of `section` (NULL: absent). An entry that no table has is a problem with the section where it
+ * belongs, as `home` says (NULL: nobody knows), or the nearest key, unless `complete` is 0: then a table is missing, because its
+ * plugin was not found. */
 void option_fill(const ini_file *file, const ini_section *section, const option_set *sets, int set_count, int complete,
-                 arena *memory, problems *p);
+                 option_home *home, arena *memory, problems *p);
 
 int option_find(const graft_option *rows, int count, const char *key); /* its place, -1: absent */
 /* The value as a number: what the key stands for in formulas. 1 when the row is a number, a BOOL or a CHOICE. */

@@ -89,6 +89,15 @@ static int is_own_loader(const ini_section *section, const recipe_rule *rule) {
     return entry && strcmp(entry->value, "tensors") == 0;
 }
 
+/* The section of the core that has a key no other one has. */
+static const char *home_of(const char *key) {
+    const char *home = NULL;
+    int found = 0;
+    for (int i = 0; i < RECIPE_RULES; i++)
+        if (option_find(recipe_rules[i].rows, recipe_rules[i].count, key) >= 0 && !found++) home = recipe_rules[i].name;
+    return found == 1 ? home : NULL;
+}
+
 /* Fills the struct `into` from `section` (NULL: absent), and adds it to the sections in use. */
 static void load_section(loading *l, const recipe_rule *rule, const ini_section *section, void *into) {
     recipe *const r = l->r;
@@ -105,7 +114,7 @@ static void load_section(loading *l, const recipe_rule *rule, const ini_section 
         sets[1] = (option_set){c->options, c->option_count, use->config,
                                arena_new(&r->memory, (size_t)c->option_count + 1, sizeof(option_origin))};
     }
-    option_fill(&r->file, section, sets, 2, !wanted || use->component, &r->memory, l->problems);
+    option_fill(&r->file, section, sets, 2, !wanted || use->component, home_of, &r->memory, l->problems);
     if (!section && rule->kind == PLUGIN_QUANTIZER) return;
     r->sections[r->section_count++] = (recipe_section){section ? section->name : rule->name, sets[0], sets[1], use};
 }

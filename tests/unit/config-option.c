@@ -119,6 +119,10 @@ typedef struct {
 
 static const graft_option core_rows[] = {GRAFT_OPTION_REAL(core, lr, 1, 0, 10, "rate", NULL)};
 
+static const char *home(const char *key) {
+    return strcmp(key, "save_every") == 0 ? "train" : NULL;
+}
+
 /* Fills a core struct and a settings struct from one section [o]. */
 static problems fill(const char *text, const char *set, int complete, settings *s, core *c, option_origin *origins) {
     static ini_file f;
@@ -130,7 +134,7 @@ static problems fill(const char *text, const char *set, int complete, settings *
         {core_rows, 1,    c, origins    },
         {rows,      ROWS, s, origins + 1}
     };
-    option_fill(&f, ini_find(&f, "o"), sets, 2, complete, &memory, &p);
+    option_fill(&f, ini_find(&f, "o"), sets, 2, complete, home, &memory, &p);
     return p;
 }
 

@@ -221,6 +221,10 @@ Test(recipe, a_set_of_an_unknown_section_or_key_is_a_mistake) {
     cr_expect(strstr(err.text, "--set: there is no section [trian]; did you mean [train]?"), "%s", err.text);
     cr_assert_null(load("", "train.step=3", 0, NULL, &err));
     cr_expect_str_eq(err.text, "--set train.step: [train] has no key 'step'; did you mean 'steps'?");
+    cr_assert_null(load("", "train.lr=3", 0, NULL, &err));
+    cr_expect_str_eq(err.text, "--set train.lr: [train] has no key 'lr'; here it is 'lr' in [optimizer]");
+    cr_assert_null(load("", "train.path=3", 0, NULL, &err));
+    cr_expect_str_eq(err.text, "--set train.path: [train] has no key 'path'", "several sections have it");
 }
 
 Test(recipe, a_missing_file_is_the_only_thing_reported) {
