@@ -8,7 +8,7 @@ int data_open(const recipe *r, const session *s, int validation, data_source **o
     if (strcmp(r->data.loader, "tensors") == 0) return data_tensors_open(r->data.path, out, err);
     if (data_text_open(r, model_folder(s->model), out, err)) return err->code;
     data_text_tell(*out, validation);
-    if (doctor_check(r, *out, err) == GRAFT_OK) return GRAFT_OK;
+    if (doctor_check(r, *out, !validation, err) == GRAFT_OK) return GRAFT_OK;
     (*out)->close(*out);
     *out = NULL;
     return err->code;

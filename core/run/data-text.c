@@ -271,6 +271,14 @@ static int draw_split(const text_source *t, int32_t file, uint8_t *which, graft_
     return GRAFT_OK;
 }
 
+/* A file of the validation set that stands in `path` too: what was left out of it has been told. */
+static int is_told(const text_source *t, int32_t file, const char *path) {
+    const recipe_data *const d = &t->recipe->data;
+    for (int32_t i = 0; file >= t->train_files && i < d->path_count; i++)
+        if (strcmp(d->paths[i], path) == 0) return 1;
+    return 0;
+}
+
 /* Opens file number `file` and encodes its records into lists[0], those that are validated on into lists[1]. Tells what is left
  * out. */
 static int collect(text_source *t, int32_t file, const char *path, int split, sample_list *lists, sample_hashes *hashes,
@@ -287,9 +295,8 @@ static int collect(text_source *t, int32_t file, const char *path, int split, sa
     free(which);
     if (err->code) return err->code;
     sample_counts_report(&f->counts, path, t->rules.max_length, &report);
-    if (report.text && f->counts.used > 0)
-        log_warn("%s", report.text);
-    else if (f->counts.used == 0)
+    if (report.text && f->counts.used > 0 && !is_told(t, file, path)) log_warn("%s", report.text);
+    if (f->counts.used == 0)
         fail(err, GRAFT_USAGE, "no record is left to %s; %s", file < t->train_files ? "train on" : "validate on",
              report.text ? report.text : path);
     strbuf_free(&report);

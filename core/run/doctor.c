@@ -121,11 +121,12 @@ static int allows(const char *list, const char *name, graft_error *err) {
     return found;
 }
 
-int doctor_check(const recipe *r, const data_source *s, graft_error *err) {
+int doctor_check(const recipe *r, const data_source *s, int training, graft_error *err) {
     data_text_view v;
     strbuf text = {0};
     data_text_look(s, &v);
     for (int f = 0; f < FINDINGS; f++) {
+        if (!training && f == NO_EOS) continue;
         char *const what = find(f, &r->data, &v);
         if (!allows(r->data.allow, finding_names[f], err) && what) {
             char *const line = mem_format("%s; `[data] allow = %s` trains all the same", what, finding_names[f]);
@@ -283,7 +284,7 @@ int doctor_json(const recipe *r, data_source *s, int64_t show, json_t **out, gra
     data_text_view v;
     graft_error refusal = {0};
     data_text_look(s, &v);
-    doctor_check(r, s, &refusal);
+    doctor_check(r, s, 1, &refusal);
     strbuf remarks = remarks_of(&v);
     json_t *const samples = json_array();
     int64_t *const chosen = choose_samples(&v, &show);
@@ -434,7 +435,7 @@ int doctor_print(const recipe *r, data_source *s, int64_t show, int color, FILE 
     data_text_view v;
     graft_error refusal = {0};
     data_text_look(s, &v);
-    doctor_check(r, s, &refusal);
+    doctor_check(r, s, 1, &refusal);
     strbuf remarks = remarks_of(&v);
     if (v.train.chats)
         fprintf(to, "chat template: %s%s\n", v.chat_origin, v.by_tags ? ", which marks what is learned" : "");

@@ -12,8 +12,9 @@
 #include "run/data-text.h"
 #include <stdio.h>
 
-/* `s` is a source of data_text_open. GRAFT_USAGE with the reasons and how to override them. */
-int doctor_check(const recipe *r, const data_source *s, graft_error *err);
+/* `s` is a source of data_text_open. GRAFT_USAGE with the reasons and how to override them. training 0: what is measured alone
+ * need not teach an end. */
+int doctor_check(const recipe *r, const data_source *s, int training, graft_error *err);
 
 /* Counts of both sets, remarks, and `show` samples, the first ones of each file in turn. *out is owned by the caller. */
 int doctor_json(const recipe *r, data_source *s, int64_t show, json_t **out, graft_error *err);

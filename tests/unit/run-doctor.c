@@ -46,7 +46,7 @@ static void expect_check(const char *records, const char *settings, const char *
     opened o = open_data(records, settings);
     graft_error err = {0};
     cr_assert_not_null(o.data, "%s", o.err.text);
-    doctor_check(o.recipe, o.data, &err);
+    doctor_check(o.recipe, o.data, 1, &err);
     if (*part)
         cr_expect(err.code == GRAFT_USAGE && strstr(err.text, part), "%s", err.text);
     else
@@ -91,6 +91,15 @@ Test(doctor, refuses_conversations_that_never_teach_an_end) {
 }
 
 #define PAIR(prompt, completion) "{\"prompt\": \"" prompt "\", \"completion\": \"" completion "\"}\n"
+
+Test(doctor, what_is_measured_alone_need_not_teach_an_end) {
+    opened o = open_data(PAIR("a", "bcd"), "append_eos = no\n");
+    graft_error err = {0};
+    cr_assert_not_null(o.data, "%s", o.err.text);
+    cr_expect_eq(doctor_check(o.recipe, o.data, 0, &err), GRAFT_OK, "%s", err.text);
+    cr_expect_eq(doctor_check(o.recipe, o.data, 1, &err), GRAFT_USAGE);
+    close_data(&o);
+}
 
 Test(doctor, refuses_completions_that_never_teach_an_end) {
     expect_check(PAIR("a", "bcd"), "", "");
