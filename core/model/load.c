@@ -140,7 +140,7 @@ static int read_tensor(model *m, const base_tensor *t, void *dev, dtype type, gr
     return read_elements(m, t, 0, m->sources[t - m->tensors]->count, dev, type, err);
 }
 
-static void pack(model *m, base_tensor *t) {
+void tensor_pack(model *m, base_tensor *t) {
     void *const data = t->w.data;
     m->device->weight_pack(m->device, &t->w);
     if (!t->w.data && data != t->master) /* the packed form serves alone */
@@ -251,7 +251,7 @@ static int load_tensor(model *m, base_tensor *t, adapt *a, quantize *q, graft_er
         load_plain(m, t, a, err);
     /* 8-bit rows stand for f32 numbers; beside bf16 activations they are multiplied as bf16 */
     if (t->w.layout == WEIGHT_ROWS8 && m->activation == BF16) t->w.type = BF16;
-    if (!err->code && t->in && !t->trained) pack(m, t);
+    if (!err->code && t->in && !t->trained) tensor_pack(m, t);
     return err->code;
 }
 
@@ -279,7 +279,7 @@ static void share_tied(model *m) {
         if (m->tensors[t].tied_to >= 0) m->tensors[t].w = m->tensors[m->tensors[t].tied_to].w;
 }
 
-static int begin_device(model *m, kernels *device, dtype activation, graft_error *err) {
+int model_begin_device(model *m, kernels *device, dtype activation, graft_error *err) {
     if (m->device) return fail(err, GRAFT_FAILED, "%s is loaded already", m->folder);
     m->device = device;
     m->activation = activation;
@@ -292,7 +292,7 @@ static void refresh(model *m, base_tensor *t) {
     if (!t->trained || !t->in || t->tied_to >= 0) return;
     if (t->w.packed) k->weight_unpack(k, &t->w);
     if (t->w.data != t->master) k->convert(k, t->w.data, t->w.type, t->master, k->real, tensor_count_of(t));
-    pack(m, t);
+    tensor_pack(m, t);
 }
 
 /* The numbers of a loaded matrix as dev real, released by the caller. */
@@ -379,7 +379,7 @@ static int load_tensors(model *m, adapt *a, quantize *q, observation *o, graft_e
 int model_load(model *m, kernels *device, dtype activation, adapt *a, quantize *q, graft_error *err) {
     graft_error own = {0};
     err = err ? err : &own;
-    if (begin_device(m, device, activation, err)) return err->code;
+    if (model_begin_device(m, device, activation, err)) return err->code;
     if (!m->files)
         return fail(err, GRAFT_FAILED, "%s was opened by its config.json alone: it has no weights to load", m->folder);
     observation *o = NULL;
@@ -407,7 +407,7 @@ static int mask_frozen(model *m, adapt *a, int32_t point, graft_error *err) {
         tensor_release(k, t);
         if (tensor_allocate(m, t, err) == GRAFT_OK) {
             k->convert(k, t->w.data, type, values, k->real, tensor_count_of(t));
-            pack(m, t);
+            tensor_pack(m, t);
         }
     }
     k->release(k, values);
@@ -418,60 +418,6 @@ int model_mask(model *m, adapt *a, graft_error *err) {
     for (int32_t p = 0; p < m->point_count && !err->code; p++)
         if (m->points[p].kinds & GRAFT_LINEAR && !m->points[p].tensor->trained && adapt_mask_is_new(a, p))
             mask_frozen(m, a, p, err);
-    return err->code;
-}
-
-/* FNV-1a: the stream of a tensor's draws is its name. */
-static uint64_t name_hash(const char *name) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *name; name++)
-        h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-    return h;
-}
-
-/* target = normal·std, or a constant. */
-static void fill(kernels *k, void *dev, dtype type, int64_t n, uint64_t seed, uint64_t stream, double std,
-                 double constant) {
-    static const map_instruction draw[] =
-        {
-            {MAP_NORMAL, 0},
-            {MAP_NUMBER, 0},
-            {MAP_MUL,    0}
-    },
-                                 plain[] = {{MAP_NUMBER, 1}};
-    const double numbers[] = {std, constant};
-    const map_program program = {.indices = 1,
-                                 .kept = 1,
-                                 .operands = 1,
-                                 .numbers = 2,
-                                 .length = std > 0 ? 3 : 1,
-                                 .code = std > 0 ? draw : plain};
-    const map_call call = {.extent = {n},
-                           .operand = {{.data = dev, .type = type, .stride = {1}}},
-                           .numbers = numbers,
-                           .seed = seed,
-                           .stream = stream};
-    k->map(k, &program, &call);
-}
-
-int model_randomize(model *m, kernels *device, uint64_t seed, graft_error *err) {
-    graft_error own = {0};
-    err = err ? err : &own;
-    if (begin_device(m, device, device->real, err)) return err->code;
-    for (int32_t i = 0; i < m->tensor_count && !err->code; i++) {
-        base_tensor *t = &m->tensors[i];
-        if (t->tied_to >= 0 || tensor_allocate(m, t, err)) continue;
-        const size_t length = strlen(t->name);
-        const int bias = length > 5 && strcmp(t->name + length - 5, ".bias") == 0;
-        const double constant = bias || m->shape.norm == NORM_RMS_ONE_PLUS ? 0 : 1;
-        if (t->in)
-            fill(device, t->trained ? t->master : t->w.data, t->trained ? device->real : t->w.type, tensor_count_of(t),
-                 seed, name_hash(t->name), m->shape.initializer_range, 0);
-        else
-            fill(device, t->vector, device->real, t->out, 0, 0, 0, constant);
-        if (t->in && !t->trained) pack(m, t);
-    }
-    if (!err->code) model_refresh(m);
     return err->code;
 }
 

@@ -87,6 +87,10 @@ void tensor_bytes(const model *m, const base_tensor *t, const kernels *device, d
 void tensor_release(kernels *device, base_tensor *t);
 /* Memory of a plain tensor on m->device, its handle set up; values are still to be written. */
 int tensor_allocate(model *m, base_tensor *t, graft_error *err);
+/* Gives the device its own order of the values; where that serves alone, the plain ones are released. */
+void tensor_pack(model *m, base_tensor *t);
+/* The device that holds the model from now on, and its rotary tables; a model is loaded once. */
+int model_begin_device(model *m, kernels *device, dtype activation, graft_error *err);
 /* Rows of a loaded tensor as f32 on the host; a vector has rows of one element. tensor_piece: how many to ask for at once. */
 int tensor_rows(model *m, const base_tensor *t, int64_t first, int64_t rows, float *to, graft_error *err);
 int64_t tensor_piece(const base_tensor *t);
