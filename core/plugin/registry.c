@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 typedef struct {
-    plugin_library *library; /* NULL: refused */
+    plugin_library *plugin; /* NULL: refused */
     char *file, *why;
     const plugin_component *twin; /* refused because this one is open: it has the same kind and name */
     dev_t device;
@@ -76,7 +76,7 @@ registry *registry_create(void) {
 void registry_free(registry *r) {
     if (!r) return;
     for (int i = 0; i < r->file_count; i++) {
-        plugin_close(r->files[i].library);
+        plugin_close(r->files[i].plugin);
         free(r->files[i].file), free(r->files[i].why);
     }
     for (int i = 0; i < r->folder_count; i++)
@@ -131,19 +131,19 @@ static const opened *open_file(registry *r, const char *file, graft_error *err) 
     for (int i = 0; i < r->file_count; i++) {
         const opened *const o = &r->files[i];
         if (exists ? o->device == s.st_dev && o->inode == s.st_ino : strcmp(o->file, file) == 0) {
-            if (!o->library) fail(err, GRAFT_FAILED, "%s", o->why);
+            if (!o->plugin) fail(err, GRAFT_FAILED, "%s", o->why);
             return o;
         }
     }
     graft_error why = {0};
     opened now = {.file = mem_copy_text(file), .device = s.st_dev, .inode = s.st_ino};
-    plugin_open(file, &now.library, &why);
-    if (now.library && (now.twin = find_twin(r, now.library, &why)) != NULL) {
-        plugin_close(now.library);
-        now.library = NULL;
+    plugin_open(file, &now.plugin, &why);
+    if (now.plugin && (now.twin = find_twin(r, now.plugin, &why)) != NULL) {
+        plugin_close(now.plugin);
+        now.plugin = NULL;
     }
-    if (now.library)
-        add_components(r, now.library);
+    if (now.plugin)
+        add_components(r, now.plugin);
     else {
         now.why = mem_copy_text(why.text);
         fail(err, GRAFT_FAILED, "%s", why.text);
@@ -207,11 +207,11 @@ static void list_components(const plugin_library *library, strbuf *out) {
 static void find_in_file(registry *r, plugin_kind kind, const char *file, const plugin_component **out,
                          graft_error *err) {
     const opened *const o = open_file(r, file, err);
-    if (!o->library) return;
+    if (!o->plugin) return;
     const char *const slash = strrchr(file, '/'), *const base = slash ? slash + 1 : file;
     int found = 0, named = 0;
-    for (int i = 0; i < o->library->count; i++) {
-        const plugin_component *const c = &o->library->components[i];
+    for (int i = 0; i < o->plugin->count; i++) {
+        const plugin_component *const c = &o->plugin->components[i];
         const size_t length = strlen(c->name);
         if (c->kind != kind || named) continue;
         named = strncmp(base, c->name, length) == 0 && strcmp(base + length, ".so") == 0;
@@ -219,7 +219,7 @@ static void find_in_file(registry *r, plugin_kind kind, const char *file, const 
     }
     if (named || found == 1) return;
     strbuf held = {0};
-    list_components(o->library, &held);
+    list_components(o->plugin, &held);
     fail(err, GRAFT_USAGE,
          found ? "%s holds several of the kind %s, and none has its name: %s" : "%s holds no %s: it holds %s", file,
          plugin_kind_word(kind), held.text);
@@ -258,8 +258,8 @@ static void find_by_name(registry *r, plugin_kind kind, const char *name, const 
         free(file);
     }
     free(file_name);
-    for (int i = 0; o && o->library && i < o->library->count; i++)
-        if (is_called(&o->library->components[i], kind, name)) *out = &o->library->components[i];
+    for (int i = 0; o && o->plugin && i < o->plugin->count; i++)
+        if (is_called(&o->plugin->components[i], kind, name)) *out = &o->plugin->components[i];
     if (*out || err->code) return;
 
     registry_open_all(r);

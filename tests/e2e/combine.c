@@ -35,19 +35,6 @@ static void must(const char *folder, const char *arguments) {
     cr_assert_eq(graft(folder, arguments), 0, "%s: %s", arguments, kit_read(folder, "err.txt"));
 }
 
-static float *tensor(const char *folder, const char *file, const char *name, int64_t *count) {
-    char *const path = path_join(folder, file);
-    const tensor_info *info;
-    safetensors *st = NULL;
-    cr_assert(!safetensors_open(path, &st, &err) && !safetensors_need(st, name, &info, &err), "%s", err.text);
-    float *const values = mem_new((size_t)info->count, sizeof *values);
-    cr_assert_eq(safetensors_read_as(st, info, values, F32, &err), GRAFT_OK, "%s", err.text);
-    *count = info->count;
-    safetensors_close(st);
-    free(path);
-    return values;
-}
-
 /* Every tensor of two model folders, up to the rounding of f32 sums. */
 static void check_same_models(const char *folder, const char *a, const char *b) {
     char *const path = mem_format("%s/%s/model.safetensors", folder, a);
@@ -57,8 +44,8 @@ static void check_same_models(const char *folder, const char *a, const char *b) 
     for (int64_t t = 0; t < safetensors_count(st); t++) {
         const char *const name = safetensors_at(st, t)->name;
         int64_t n, m;
-        float *const x = tensor(folder, path + strlen(folder) + 1, name, &n), *const y =
-                                                                                  tensor(folder, other, name, &m);
+        float *const x = kit_tensor(folder, path + strlen(folder) + 1, name, &n), *const y = kit_tensor(folder, other,
+                                                                                                        name, &m);
         double worst = 0;
         for (int64_t i = 0; i < n; i++)
             worst = fmax(worst, fabs((double)x[i] - (double)y[i]));
@@ -94,9 +81,9 @@ static void check_rule(const char *arguments, double (*rule)(double a, double b)
                                           mem_format("merge model --adapter a --adapter b %s -o c", arguments);
     int64_t n, m, k;
     must(folder, line);
-    float *const a = tensor(folder, "a/adapter_model.safetensors", query, &n);
-    float *const b = tensor(folder, "b/adapter_model.safetensors", query, &m);
-    float *const c = tensor(folder, "c/adapter_model.safetensors", query, &k);
+    float *const a = kit_tensor(folder, "a/adapter_model.safetensors", query, &n);
+    float *const b = kit_tensor(folder, "b/adapter_model.safetensors", query, &m);
+    float *const c = kit_tensor(folder, "c/adapter_model.safetensors", query, &k);
     cr_assert(n == m && n == k);
     for (int64_t i = 0; i < n; i++)
         cr_expect_float_eq((double)c[i], rule((double)a[i], (double)b[i]), 1e-6, "%s: entry %lld", arguments,
@@ -130,9 +117,9 @@ Test(combine, density_says_how_many_entries_ties_and_dare_keep) {
     int64_t n, left = 0, large = 0;
     must(folder, "merge model --adapter a --combine ties --density 0.25 -o ties");
     must(folder, "merge model --adapter a --combine dare --density 0.5 --seed 3 -o dare");
-    float *const t = tensor(folder, "ties/adapter_model.safetensors", query, &n);
-    float *const d = tensor(folder, "dare/adapter_model.safetensors", query, &n);
-    float *const a = tensor(folder, "a/adapter_model.safetensors", query, &n);
+    float *const t = kit_tensor(folder, "ties/adapter_model.safetensors", query, &n);
+    float *const d = kit_tensor(folder, "dare/adapter_model.safetensors", query, &n);
+    float *const a = kit_tensor(folder, "a/adapter_model.safetensors", query, &n);
     for (int64_t i = 0; i < n; i++) {
         left += t[i] != 0;
         large += d[i] != 0;
@@ -192,7 +179,7 @@ Test(combine, merging_into_a_pruned_base_can_keep_its_zeros) {
     int64_t n, zeros = 0;
     train(folder, "pruned", "[adapter]\nplugin = prune\nmethod = nm\ntargets = all-linear\n" TRAIN);
     must(folder, "merge pruned --adapter a -o merged --keep-zeros");
-    float *const w = tensor(folder, "merged/model.safetensors", "model.layers.0.self_attn.q_proj.weight", &n);
+    float *const w = kit_tensor(folder, "merged/model.safetensors", "model.layers.0.self_attn.q_proj.weight", &n);
     for (int64_t i = 0; i < n; i++)
         zeros += w[i] == 0;
     cr_expect_eq(zeros, n / 2);

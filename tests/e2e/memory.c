@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "measurable.h"
 #include "train-kit.h"
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -18,18 +19,6 @@ static const char config[] =
     " \"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"hidden_act\": \"silu\","
     " \"initializer_range\": 0.02, \"tie_word_embeddings\": true, \"torch_dtype\": \"bfloat16\", \"bos_token_id\": 1,"
     " \"eos_token_id\": 2}\n";
-
-/* Sanitizers keep what was released. */
-static int is_measurable(void) {
-#if defined(__SANITIZE_ADDRESS__)
-    return 0;
-#elif defined(__has_feature)
-#    if __has_feature(address_sanitizer)
-    return 0;
-#    endif
-#endif
-    return 1;
-}
 
 /* Peak memory of `graft WORDS` in bytes, which must succeed. */
 static int64_t peak_of(const char *folder, const char *words) {

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "measurable.h"
 #include "run/session.h"
 #include <criterion/criterion.h>
 #include <malloc.h>
@@ -21,18 +22,6 @@ static const int64_t largest_matrix = (int64_t)HIDDEN * INNER * 4;
 
 static char root[] = "/tmp/graft-packed-XXXXXX";
 static graft_error err;
-
-/* Sanitizers keep what was released. */
-static int is_measurable(void) {
-#if defined(__SANITIZE_ADDRESS__)
-    return 0;
-#elif defined(__has_feature)
-#    if __has_feature(address_sanitizer)
-    return 0;
-#    endif
-#endif
-    return 1;
-}
 
 /* kB of a line of /proc/self/status, as bytes: VmRSS what is resident, VmHWM the most since it was reset. */
 static int64_t status_of(const char *name) {

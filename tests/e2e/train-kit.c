@@ -158,3 +158,17 @@ int kit_same(const char *folder, const char *a, const char *b, const char *file)
     free(two);
     return same;
 }
+
+float *kit_tensor(const char *folder, const char *file, const char *name, int64_t *count) {
+    char *const path = path_join(folder, file);
+    const tensor_info *info;
+    safetensors *st = NULL;
+    graft_error err = {0};
+    cr_assert(!safetensors_open(path, &st, &err) && !safetensors_need(st, name, &info, &err), "%s", err.text);
+    float *const values = mem_new((size_t)info->count, sizeof *values);
+    cr_assert_eq(safetensors_read_as(st, info, values, F32, &err), GRAFT_OK, "%s", err.text);
+    *count = info->count;
+    safetensors_close(st);
+    free(path);
+    return values;
+}

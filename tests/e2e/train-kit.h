@@ -26,4 +26,7 @@ int kit_has(const char *folder, const char *path);
 /* All of FOLDER/PATH as text; owned by the caller. */
 char *kit_read(const char *folder, const char *path);
 
+/* Tensor NAME of FOLDER/FILE as f32, *count numbers; owned by the caller. */
+float *kit_tensor(const char *folder, const char *file, const char *name, int64_t *count);
+
 #endif

@@ -38,20 +38,6 @@ static double result(const char *folder, const char *name, const char *key) {
     return value;
 }
 
-/* One tensor of a model folder or adapter; owned by the caller. */
-static float *tensor(const char *folder, const char *file, const char *name, int64_t *count) {
-    char *const path = path_join(folder, file);
-    const tensor_info *info;
-    safetensors *st = NULL;
-    cr_assert(!safetensors_open(path, &st, &err) && !safetensors_need(st, name, &info, &err), "%s", err.text);
-    float *const values = mem_new((size_t)info->count, sizeof *values);
-    cr_assert_eq(safetensors_read_as(st, info, values, F32, &err), GRAFT_OK, "%s", err.text);
-    *count = info->count;
-    safetensors_close(st);
-    free(path);
-    return values;
-}
-
 /* ---- PiSSA and OLoRA ---- */
 
 /* The folder, a plain LoRA on the base as it was, must give the loss that the run ended with: a run that begins from it and
@@ -216,7 +202,7 @@ Test(rewrite, a_converted_pissa_is_refused_on_another_base) {
 static double zeros_of(const char *folder, const char *name, int neighbours) {
     int64_t count, zeros = 0;
     char *const file = mem_format("%s/model.safetensors", name);
-    float *const w = tensor(folder, file, "model.layers.0.self_attn.q_proj.weight", &count);
+    float *const w = kit_tensor(folder, file, "model.layers.0.self_attn.q_proj.weight", &count);
     for (int64_t i = 0; i < count; i += 4) {
         int here = 0;
         for (int64_t k = i; k < i + 4; k++)

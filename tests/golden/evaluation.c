@@ -1,6 +1,5 @@
 /* Perplexity in windows and choices of real models, against float64 numbers of transformers. */
-#include "base/file.h"
-#include "base/json.h"
+#include "objectives.h"
 #include "run/data-choices.h"
 #include "run/data-windows.h"
 #include "run/evaluate.h"
@@ -13,24 +12,6 @@
 #include <unistd.h>
 
 TestSuite(evaluation, .timeout = 120);
-
-static json_t *golden(const char *name) {
-    graft_error err = {0};
-    json_t *out = NULL;
-    char *path = mem_format("%s/golden/objectives/%s", SHARED_DIR, name);
-    if (!file_exists(path)) {
-        fprintf(stderr, "skipped: %s is not there\n", path);
-        free(path);
-        cr_skip_test("the golden data is not there");
-    }
-    cr_assert_eq(json_read_file(path, 0, &out, &err), 0, "%s", err.text);
-    free(path);
-    return out;
-}
-
-static double number(const json_t *object, const char *key) {
-    return json_number_value(json_object_get(object, key));
-}
 
 typedef struct {
     char *folder;

@@ -1,10 +1,9 @@
 /* Metrics against sacrebleu, rouge-score and the rules of lm-evaluation-harness. */
-#include "base/file.h"
-#include "base/json.h"
 #include "metric/answer.h"
 #include "metric/bleu.h"
 #include "metric/bootstrap.h"
 #include "metric/rouge.h"
+#include "objectives.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -13,27 +12,9 @@
 
 TestSuite(metrics, .timeout = 60);
 
-static json_t *golden(const char *name) {
-    graft_error err = {0};
-    json_t *out = NULL;
-    char *path = mem_format("%s/golden/objectives/%s", SHARED_DIR, name);
-    if (!file_exists(path)) {
-        fprintf(stderr, "skipped: %s is not there\n", path);
-        free(path);
-        cr_skip_test("the golden data is not there");
-    }
-    cr_assert_eq(json_read_file(path, 0, &out, &err), 0, "%s", err.text);
-    free(path);
-    return out;
-}
-
 static metric_text text_of(const json_t *object, const char *key) {
     const json_t *value = json_object_get(object, key);
     return (metric_text){json_string_value(value), (int64_t)json_string_length(value)};
-}
-
-static double number(const json_t *object, const char *key) {
-    return json_number_value(json_object_get(object, key));
 }
 
 static const metric *find(const char *name) {
